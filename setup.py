@@ -47,6 +47,14 @@ def give_up(message: str) -> NoReturn:
     raise SystemExit(f"hotloop: {message}")
 
 
+def need_package(what: str, debian: str, fedora: str) -> NoReturn:
+    """Ends the build with the name of the packages that hold what is missing."""
+    give_up(
+        f"building needs {what}: install {debian} "
+        f"(Debian: apt-get install {debian}, Fedora: dnf install {fedora})"
+    )
+
+
 def switch(name: str, default: bool = False) -> bool:
     """A yes-or-no build switch; anything but empty, 0 and 1 is a mistake worth stopping for."""
     value = os.environ.get(name, "") or str(int(default))
@@ -61,7 +69,8 @@ class Flags:
 
     compile: list[str] = field(default_factory=lambda: ["-std=c11", "-fvisibility=hidden"])
     link: list[str] = field(default_factory=list)
-    defines: dict[str, str] = field(default_factory=dict)
+    # -std=c11 hides what POSIX and Linux add; Python.h asks for it by the same name and value.
+    defines: dict[str, str] = field(default_factory=lambda: {"_GNU_SOURCE": "1"})
 
     def both(self, *flags: str) -> None:
         """Adds flags that the compiler and the linker must agree on."""
@@ -132,20 +141,22 @@ class Compiler:
         version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         debug = bool(sysconfig.get_config_var("Py_DEBUG"))
         if shutil.which(self.compile_command[0]) is None:
-            give_up(
-                f"building needs a C compiler ({self.compile_command[0]} is not there): install "
-                "gcc (Debian: apt-get install gcc libc6-dev, Fedora: dnf install gcc)"
+            need_package(
+                f"a C compiler ({self.compile_command[0]} is not there)",
+                debian="gcc libc6-dev",
+                fedora="gcc",
             )
         if not self.accepts("#include <stdio.h>\n"):
-            give_up(
-                "building needs the C library's headers (stdio.h cannot be compiled): install "
-                "libc6-dev (Debian: apt-get install libc6-dev, Fedora: dnf install glibc-devel)"
+            need_package(
+                "the C library's headers (stdio.h cannot be compiled)",
+                debian="libc6-dev",
+                fedora="glibc-devel",
             )
         if not self.accepts("#include <Python.h>\n"):
-            package = f"python{version}-{'dbg' if debug else 'dev'}"
-            give_up(
-                f"building needs CPython {version}'s headers (Python.h cannot be compiled): "
-                f"install {package} (Debian: apt-get install {package}, Fedora: dnf install python3-devel)"
+            need_package(
+                f"the headers of CPython {version} (Python.h cannot be compiled)",
+                debian=f"python{version}-{'dbg' if debug else 'dev'}",
+                fedora="python3-devel",
             )
 
     def check_headers_fit(self) -> None:
