@@ -1,0 +1,89 @@
+"""Run the same scenario on asyncio's loop and on hotloop's, and compare what comes out.
+
+A scenario is a function that is given a fresh loop and does something with it.  What it returns or
+raises is reduced to an *outcome*: plain data in which memory addresses and the names of the loop's
+own class are replaced, because only those may differ.  Two equal outcomes are the definition of
+"hotloop behaves like asyncio" that most tests in this folder use, so that no test has to spell out
+what a given Python version's asyncio says.
+"""
+
+import asyncio
+import math
+import re
+
+import hotloop
+
+# The selector loop is named directly: asyncio.new_event_loop() may be hotloop's after install().
+FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "hotloop": hotloop.new_event_loop}
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]+|(?<=id=.)[0-9]+")
+_LOOP_CLASS = re.compile(r"<(?:[\w.]*\.)?(?:_UnixSelectorEventLoop|Loop) ")
+_HANDLE_MODULE = re.compile(r"\b(?:hotloop(?:\._core)?|asyncio\.events)\.(?=(?:Timer)?Handle\b)")
+# From 3.14 on asyncio gives call_soon_threadsafe's handle a private class of its own, which locks;
+# every hotloop handle may be used from any thread.
+_THREAD_SAFE_HANDLE = re.compile(r"\b_ThreadSafeHandle\b")
+
+
+def normalized(text):
+    """Replace what may differ between two runs: addresses and where the own classes live."""
+    text = _ADDRESS.sub("0x...", text)
+    text = _LOOP_CLASS.sub("<LOOP ", text)
+    text = _HANDLE_MODULE.sub("", text)
+    return _THREAD_SAFE_HANDLE.sub("Handle", text)
+
+
+def outcome_of(function, *args, **kwargs):
+    """Call the function and describe how it ended, as comparable data."""
+    try:
+        value = function(*args, **kwargs)
+    except BaseException as error:
+        return ("raised", type(error).__qualname__, normalized(str(error)))
+    return ("returned", normalized(value) if isinstance(value, str) else value)
+
+
+def close_completely(loop):
+    """Finish a loop that a scenario may have left in any state except running."""
+    if not loop.is_closed():
+        loop.close()
+
+
+def outcome_on(name, scenario, *args):
+    """Run the scenario on a fresh loop of the named kind and return its outcome."""
+    loop = FACTORIES[name]()
+    try:
+        return outcome_of(scenario, loop, *args)
+    finally:
+        close_completely(loop)
+
+
+def assert_same_on_both(scenario, *args):
+    """Fail unless asyncio and hotloop give the same outcome; return that outcome."""
+    expected = outcome_on("asyncio", scenario, *args)
+    actual = outcome_on("hotloop", scenario, *args)
+    assert actual == expected
+    return expected
+
+
+def collect_reports(loop):
+    """Have the loop report into a list of comparable data, and return that list."""
+    reports = []
+
+    def keep(loop, context):
+        error = context.get("exception")
+        described = sorted(key for key in context)
+        reports.append((normalized(context["message"]), normalized(repr(error)), described))
+
+    loop.set_exception_handler(keep)
+    return reports
+
+
+def evaluated(expression, loop, **names):
+    """Evaluate an expression of a table; written as text, it is also the name of its test."""
+    return eval(expression, {"loop": loop, "asyncio": asyncio, "math": math, **names})
+
+
+def run_briefly(loop, turns=1):
+    """Let the loop take that many turns: stop() asked for before a run ends it after one."""
+    for _ in range(turns):
+        loop.stop()
+        loop.run_forever()

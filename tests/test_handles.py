@@ -1,0 +1,382 @@
+"""Handle and TimerHandle: what users and asyncio's own code can see of them.
+
+Each expression of the tables is evaluated once with asyncio's classes and once with hotloop's, on
+either loop, and must give the same: construction, private names, repr, comparison.  What follows
+are promises about lifetime: what a handle drops when it is cancelled, and when timers leave the
+loop.
+"""
+
+import asyncio
+import contextvars
+import gc
+import linecache
+import weakref
+from unittest import mock
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.differential import FACTORIES, evaluated, normalized, outcome_of, run_briefly
+
+import hotloop
+
+CLASSES = {
+    "asyncio": {"Handle": asyncio.Handle, "TimerHandle": asyncio.TimerHandle},
+    "hotloop": {"Handle": hotloop.Handle, "TimerHandle": hotloop.TimerHandle},
+}
+
+
+def callback(*args):
+    return args
+
+
+class Callable:
+    def __call__(self, *args):
+        return args
+
+    def __repr__(self):
+        return "Callable()"
+
+
+class BadRepr:
+    def __call__(self):
+        return None
+
+    def __repr__(self):
+        raise LookupError("no repr")
+
+
+def cancelled(handle):
+    handle.cancel()
+    return handle
+
+
+def ran(handle):
+    """Run the handle the way the loop does and return it."""
+    handle._run()
+    return handle
+
+
+def set_attribute(handle, name, value):
+    setattr(handle, name, value)
+    return getattr(handle, name)
+
+
+def shown(handle):
+    """The repr without the creation site's line, which is that of this file's evaluation."""
+    return normalized(repr(handle))
+
+
+NAMES = {
+    "cb": callback,
+    "Callable": Callable,
+    "BadRepr": BadRepr,
+    "cancelled": cancelled,
+    "ran": ran,
+    "set_attribute": set_attribute,
+    "shown": shown,
+    "mock": mock,
+    "context": contextvars.copy_context(),
+}
+
+MAKING = [
+    "Handle()",
+    "Handle(cb)",
+    "Handle(cb, ())",
+    "shown(Handle(cb, (), loop))",
+    "shown(Handle(cb, (1, 'two'), loop, None))",
+    "shown(Handle(cb, (), loop, context))",
+    "shown(Handle(cb, (), loop, context=context))",
+    "shown(Handle(callback=cb, args=(), loop=loop))",
+    "Handle(cb, (), loop, None, 5)",
+    "Handle(cb, (), loop, unknown=5)",
+    "Handle(cb, (), None)",
+    "Handle(cb, (), object())",
+    "shown(Handle(cb, (), mock.Mock(get_debug=lambda: False)))",
+    "shown(Handle(cb, [1, 2], loop))",
+    "shown(Handle(cb, None, loop))",
+    "shown(Handle(None, (), loop))",
+    "shown(Handle(5, (), loop))",
+    "TimerHandle()",
+    "TimerHandle(1)",
+    "TimerHandle(1, cb, ())",
+    "shown(TimerHandle(1, cb, (), loop))",
+    "shown(TimerHandle(1.5, cb, (3,), loop, None))",
+    "shown(TimerHandle(when=1.5, callback=cb, args=(), loop=loop, context=context))",
+    "shown(TimerHandle(float('inf'), cb, (), loop))",
+    "TimerHandle(None, cb, (), loop).when()",
+    "TimerHandle('soon', cb, (), loop).when()",
+    "TimerHandle(1, cb, (), loop, None, 5)",
+]
+
+LOOKING = [
+    "shown(Handle(Callable(), (1,), loop))",
+    "shown(Handle(BadRepr(), (), loop))",
+    "shown(Handle(print, ('x' * 1000,), loop))",
+    "shown(Handle(mock.Mock(name='m'), (), loop))",
+    "shown(Handle([].append, (5,), loop))",
+    "shown(cancelled(Handle(cb, (1, 2), loop)))",
+    "shown(cancelled(TimerHandle(2, cb, (1, 2), loop)))",
+    "shown(cancelled(cancelled(Handle(cb, (), loop))))",
+    "Handle(cb, (), loop).cancel()",
+    "Handle(cb, (), loop).cancelled()",
+    "cancelled(Handle(cb, (), loop)).cancelled()",
+    "TimerHandle(1, cb, (), loop).when()",
+    "type(TimerHandle(1, cb, (), loop).when())",
+    "cancelled(TimerHandle(1, cb, (), loop)).when()",
+    "Handle(cb, (1, 2), loop)._args",
+    "Handle(cb, [1, 2], loop)._args",
+    "Handle(cb, (), loop)._callback is cb",
+    "Handle(cb, (), loop, context)._context is context",
+    "type(Handle(cb, (), loop)._context)",
+    "Handle(cb, (), loop)._loop is loop",
+    "Handle(cb, (), loop)._cancelled",
+    "type(Handle(cb, (), loop)._source_traceback)",
+    "Handle(cb, (), loop)._repr",
+    "TimerHandle(1, cb, (), loop)._scheduled",
+    "TimerHandle(1, cb, (), loop)._when",
+    "cancelled(Handle(cb, (1,), loop))._callback",
+    "cancelled(Handle(cb, (1,), loop))._args",
+    "cancelled(Handle(cb, (1,), loop))._cancelled",
+    "type(cancelled(Handle(cb, (1,), loop))._repr)",
+    "cancelled(Handle(cb, (1,), loop, context))._context is context",
+    "ran(Handle(cb, (1,), loop))._callback is cb",
+    "ran(Handle(cb, (1,), loop)).cancelled()",
+    "Handle(cb, (1,), loop)._run()",
+    "Handle(cb, (1,), loop).__dict__",
+    "set_attribute(Handle(cb, (), loop), 'new', 5)",
+    "set_attribute(Handle(cb, (), loop), '_args', (7,))",
+    "set_attribute(Handle(cb, (), loop), '_callback', print) is print",
+    "set_attribute(Handle(cb, (), loop), '_cancelled', True)",
+    "set_attribute(TimerHandle(1, cb, (), loop), '_when', 3)",
+    "set_attribute(TimerHandle(1, cb, (), loop), '_scheduled', True)",
+    "hasattr(Handle(cb, (), loop), 'get_context')",
+    "hasattr(Handle, '__slots__')",
+    "Handle(cb, (), loop) == Handle(cb, (), loop)",
+    "[getattr(Handle, name).__name__ for name in ('cancel', 'cancelled')]",
+    "issubclass(TimerHandle, Handle)",
+    "issubclass(Handle, asyncio.Handle)",
+    "issubclass(TimerHandle, asyncio.TimerHandle)",
+]
+
+COMPARING = [
+    f"TimerHandle({left}, {first}, (), loop) {operator} TimerHandle({right}, cb, (), loop)"
+    for operator in ("<", "<=", ">", ">=", "==", "!=")
+    for left, right in ((1, 1), (1, 2), (2, 1), (1.0, 1))
+    for first in ("cb", "print")
+] + [
+    "hash(TimerHandle(1.5, cb, (), loop)) == hash(1.5)",
+    "hash(TimerHandle(1, cb, (), loop)) == hash(1)",
+    "TimerHandle(1, cb, (), loop) == cancelled(TimerHandle(1, cb, (), loop))",
+    "TimerHandle(1, cb, (1,), loop) == TimerHandle(1, cb, (2,), loop)",
+    "TimerHandle(1, cb, (), loop) <= TimerHandle(1, cb, (1,), loop)",
+    "TimerHandle(1, cb, (), loop) == Handle(cb, (), loop)",
+    "TimerHandle(1, cb, (), loop) == 1",
+    "TimerHandle(1, cb, (), loop) != 1",
+    "TimerHandle(1, cb, (), loop) < 1",
+    "TimerHandle(1, cb, (), loop) >= Handle(cb, (), loop)",
+    "TimerHandle('x', cb, (), loop) < TimerHandle(1, cb, (), loop)",
+    "hash(TimerHandle([], cb, (), loop))",
+    "TimerHandle(1, cb, (), loop) == mock.ANY",
+    "sorted(TimerHandle(n, cb, (), loop) for n in (3, 1, 2))[0].when()",
+]
+
+
+def outcome(classes, factory, expression, debug):
+    loop = factory()
+    loop.set_debug(debug)
+    try:
+        return outcome_of(evaluated, expression, loop, **NAMES, **classes)
+    finally:
+        loop.close()
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+@pytest.mark.parametrize("expression", MAKING + LOOKING + COMPARING)
+def test_handles_are_made_shown_and_compared_as_asyncios(expression, debug):
+    expected = outcome(CLASSES["asyncio"], FACTORIES["asyncio"], expression, debug)
+    for factory in FACTORIES.values():
+        assert outcome(CLASSES["hotloop"], factory, expression, debug) == expected
+
+
+def test_a_handle_in_debug_mode_says_where_it_was_made(loop):
+    loop.set_debug(True)
+    handles = [loop.call_soon(callback), loop.call_later(5, callback)]
+    for handle in handles:
+        lines = linecache.getlines(__file__)
+        number = handle._source_traceback[-1].lineno
+        assert "handles = [loop.call_soon(callback)" in lines[number - 1]
+        assert f"created at {__file__}:{number}" in repr(handle)
+        handle.cancel()
+        assert "cancelled" in repr(handle) and f"created at {__file__}:{number}" in repr(handle)
+        # The callback itself is gone, but the repr still names it.
+        assert "callback" in repr(handle)
+
+
+def test_handles_are_cancelled_by_the_loop_that_made_them(loop):
+    with mock.patch.object(type(loop), "_timer_handle_cancelled", create=True) as told:
+        handle = loop.call_soon(callback)
+        handle.cancel()
+        assert told.call_count == 0
+
+
+def test_a_timer_handle_tells_a_foreign_loop_that_it_was_cancelled():
+    foreign = mock.Mock(get_debug=lambda: False)
+    for classes in CLASSES.values():
+        handle = classes["TimerHandle"](1, callback, (), foreign)
+        handle.cancel()
+        handle.cancel()
+        foreign._timer_handle_cancelled.assert_called_once_with(handle)
+        foreign.reset_mock()
+
+
+class Witness:
+    """A callback or argument whose end can be observed."""
+
+    def __call__(self, *args):
+        return None
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        lambda loop, *args: loop.call_soon(*args),
+        lambda loop, *args: loop.call_soon_threadsafe(*args),
+        lambda loop, *args: loop.call_later(3600, *args),
+        lambda loop, *args: loop.call_at(0, *args),
+    ],
+    ids=["call_soon", "call_soon_threadsafe", "call_later", "call_at"],
+)
+class TestLifetime:
+    def test_cancel_drops_callback_and_arguments_at_once(self, loop, schedule):
+        called, argument = Witness(), Witness()
+        ends = [weakref.ref(called), weakref.ref(argument)]
+        handle = schedule(loop, called, argument)
+        del called, argument
+        handle.cancel()
+        assert [end() for end in ends] == [None, None]
+        assert (handle._callback, handle._args) == (None, None)
+
+    def test_cancel_twice_is_cancel_once(self, loop, schedule):
+        handle = schedule(loop, Witness())
+        assert handle.cancel() is None and handle.cancel() is None
+        assert handle.cancelled()
+        run_briefly(loop)
+
+    def test_a_handle_can_be_referred_to_weakly(self, loop, schedule):
+        handle = schedule(loop, Witness())
+        reference = weakref.ref(handle)
+        assert reference() is handle
+        handle.cancel()
+        del handle
+        run_briefly(loop, 2)
+        loop.close()
+        assert reference() is None
+
+    def test_a_handle_in_a_cycle_with_its_callback_is_collected(self, loop, schedule):
+        called = Witness()
+        called.handle = schedule(loop, called)
+        end = weakref.ref(called)
+        called.handle.cancel()
+        run_briefly(loop)
+        loop.close()
+        del called
+        gc.collect()
+        assert end() is None
+
+    def test_the_loop_keeps_what_is_scheduled_alive(self, loop, schedule):
+        called = Witness()
+        end = weakref.ref(called)
+        schedule(loop, called)
+        del called
+        gc.collect()
+        assert end() is not None
+        loop.close()
+        gc.collect()
+        assert end() is None
+
+
+def test_cancelling_from_the_finalizer_of_an_argument_is_safe(loop):
+    class CancelsAll:
+        def __del__(self):
+            for handle in handles:
+                handle.cancel()
+
+    handles = [loop.call_soon(callback, CancelsAll()) for _ in range(3)]
+    handles += [loop.call_later(n, callback, CancelsAll()) for n in range(3)]
+    handles[1].cancel()
+    assert all(handle.cancelled() for handle in handles)
+    run_briefly(loop, 2)
+
+
+@pytest.mark.only_hotloop("asyncio keeps cancelled timers until they are due or half of the heap")
+def test_a_cancelled_timer_leaves_the_heap_at_once(loop):
+    handles = [loop.call_later(delay, callback) for delay in (5, 1, 4, 2, 3)]
+    assert len(loop._scheduled) == 5
+    for left, handle in zip((4, 3, 2, 1, 0), handles, strict=True):
+        assert handle._scheduled
+        handle.cancel()
+        assert not handle._scheduled
+        assert len(loop._scheduled) == left
+
+
+def test_a_timer_is_scheduled_until_it_ran(loop):
+    seen = []
+    handle = loop.call_later(0, lambda: seen.append(handle._scheduled))
+    assert handle._scheduled is True
+    run_briefly(loop, 2)
+    assert seen == [False] and handle._scheduled is False
+
+
+@given(order=st.permutations(range(12)), gone=st.sets(st.integers(0, 11)))
+def test_any_order_of_cancelling_leaves_the_others_in_order(order, gone):
+    loop = FACTORIES["hotloop"]()
+    now = loop.time()
+    ran_deadlines = []
+    handles = {n: loop.call_at(now - 100 + n, ran_deadlines.append, n) for n in order}
+    for number in gone:
+        handles[number].cancel()
+    run_briefly(loop)
+    loop.close()
+    assert ran_deadlines == sorted(set(range(12)) - gone)
+
+
+@pytest.mark.parametrize("name", ["Handle", "TimerHandle"])
+def test_subclasses_of_the_handles_work(loop, name):
+    class Own(CLASSES["hotloop"][name]):
+        def _run(self):
+            self.note = "ran"
+            super()._run()
+
+    called = []
+    when = (1,) if name == "TimerHandle" else ()
+    handle = Own(*when, called.append, (5,), loop)
+    handle._run()
+    assert called == [5] and handle.note == "ran"
+    assert type(handle).__name__ in repr(handle)
+    handle.cancel()
+    assert handle.cancelled()
+
+
+def test_a_failing_handle_reports_itself(loop, loop_reports):
+    error = ValueError("from the callback")
+
+    def failing():
+        raise error
+
+    handle = loop.call_soon(failing)
+    run_briefly(loop)
+    (report,) = loop_reports.take()
+    assert report["handle"] is handle and report["exception"] is error
+    assert report["message"].startswith("Exception in callback ")
+    assert "failing" in report["message"]
+
+
+def test_an_uninitialised_handle_raises_and_does_not_crash():
+    for classes in CLASSES.values():
+        for kind in classes.values():
+            bare = kind.__new__(kind)
+            with pytest.raises((AttributeError, RuntimeError, TypeError)):
+                bare._run()
+            for action in (repr, hash, lambda bare: bare == bare, lambda bare: bare.cancel()):
+                outcome_of(action, bare)
