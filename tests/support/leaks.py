@@ -8,6 +8,7 @@ after the comparison.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -18,10 +19,8 @@ def open_descriptors():
     """Map each descriptor of this process to what it points at, for example socket:[123]."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
-        try:
+        with contextlib.suppress(FileNotFoundError):  # The one that listed the folder itself.
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            pass  # The descriptor that listed the folder itself.
     return found
 
 
