@@ -102,7 +102,12 @@ async def probed(main, report):
 def drive(entry, script, path):
     """Run the script with asyncio.run() leading through the entry point."""
     report = {}
-    asyncio.run = lambda main: ENTRIES[entry](probed(main, report))
+
+    def start(main):
+        asyncio.run = stock_run  # hotloop.run() itself may use it.
+        ENTRIES[entry](probed(main, report))
+
+    asyncio.run = start
     sys.argv = [script]
     runpy.run_path(script, run_name="__main__")
 

@@ -5,6 +5,7 @@ in the script add up to: no run may be faster, because timers are never early.
 """
 
 import asyncio
+import json
 import sys
 import tempfile
 import time
@@ -154,6 +155,6 @@ class Run:
             start = time.monotonic()
             done = child.run(*arguments, warnings=warnings)
             self.elapsed = time.monotonic() - start
-            self.report = report.read_text() if report.exists() else None
+            self.report = json.loads(report.read_text()) if report.exists() else {}
         self.program, self.entry = program, entry
         self.exit_code, self.stdout, self.stderr = done.returncode, done.stdout, done.stderr

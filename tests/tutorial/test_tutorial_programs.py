@@ -5,7 +5,6 @@ what is expected of them, and conftest.py runs them all before the first test he
 """
 
 import ast
-import json
 
 import pytest
 from programs import ENTRIES, EXPECTED, FOLDER, PROBED, SLACK, STARTUP
@@ -18,6 +17,12 @@ def every(entries):
     """Parametrise the fixture `run` with all programs through these entry points."""
     pairs = [(program, entry) for program in EXPECTED for entry in entries]
     return pytest.mark.parametrize("run", pairs, indirect=True, ids="-".join)
+
+
+def report_of(run):
+    """Return what the driver found, which is nothing when the program failed."""
+    assert run.report, run.stderr
+    return run.report
 
 
 @every(ENTRIES)
@@ -39,12 +44,12 @@ def test_the_process_takes_the_time_of_its_pauses(run):
 @every(PROBED)
 def test_main_takes_the_time_of_its_pauses_and_no_more(run):
     seconds = EXPECTED[run.program][0]
-    assert seconds <= json.loads(run.report)["elapsed"] < seconds + SLACK
+    assert seconds <= report_of(run)["elapsed"] < seconds + SLACK
 
 
 @every(PROBED)
 def test_loop_tasks_and_futures_are_hotloops(run):
-    report = json.loads(run.report)
+    report = report_of(run)
     assert report["kinds"] == {
         "running loop": "Loop",
         "get_event_loop()": "Loop",
@@ -59,7 +64,7 @@ def test_loop_tasks_and_futures_are_hotloops(run):
 
 @every(PROBED)
 def test_every_task_step_was_native(run):
-    counters = json.loads(run.report)["counters"]
+    counters = report_of(run)["counters"]
     if counters:  # Debug builds count.
         # The probe's own task and the main one at the least, each with a step to begin with.
         assert counters["created_Task"] >= 2
