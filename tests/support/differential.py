@@ -41,6 +41,13 @@ def outcome_of(function, *args, **kwargs):
     return ("returned", normalized(value) if isinstance(value, str) else value)
 
 
+def class_of_loops(factory):
+    """The class of the loops that the factory makes, to derive from."""
+    loop = factory()
+    loop.close()
+    return type(loop)
+
+
 def close_completely(loop):
     """Finish a loop that a scenario may have left in any state except running."""
     if not loop.is_closed():
