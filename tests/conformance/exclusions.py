@@ -1,0 +1,66 @@
+"""Which of CPython's test ids cannot pass on hotloop, and why: the only failures there may be.
+
+An entry matches ids without their "test.test_asyncio." by a shell pattern, in the modes and on the
+versions that it names. Each listed test is run all the same and must not pass: an entry that has
+become wrong fails the run. The reasons are a closed set; anything else is a bug of hotloop's.
+"""
+
+import dataclasses
+import fnmatch
+import sys
+
+SELECTORS = "patches selectors"
+NOT_OURS = "tests an asyncio class that is not ours"
+REASONS = (SELECTORS, NOT_OURS, "another platform")
+ALL_VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
+THIS_VERSION = "{}.{}".format(*sys.version_info)
+
+
+@dataclasses.dataclass(frozen=True)
+class Exclusion:
+    """Tests that are expected not to pass, with the reason out of the closed set."""
+
+    pattern: str
+    reason: str
+    detail: str
+    versions: tuple = ALL_VERSIONS
+    modes: tuple = ("loop",)
+
+    def __post_init__(self):
+        if self.reason not in REASONS:
+            raise ValueError(f"{self.pattern}: {self.reason!r} is no reason to leave a test out")
+        if not set(self.versions) <= set(ALL_VERSIONS):
+            raise ValueError(f"{self.pattern}: unknown version in {self.versions!r}")
+
+    def is_about(self, module_name, mode_name):
+        """Say whether this entry speaks of that module in that mode on this Python."""
+        return (
+            THIS_VERSION in self.versions
+            and mode_name in self.modes
+            and self.pattern.startswith(short_id(module_name) + ".")
+        )
+
+    def matches(self, test_id, mode_name):
+        """Say whether this entry speaks of that id in that mode on this Python."""
+        return (
+            THIS_VERSION in self.versions
+            and mode_name in self.modes
+            and fnmatch.fnmatchcase(short_id(test_id), self.pattern)
+        )
+
+
+def short_id(test_id):
+    """Return the id without the package that most ids begin with."""
+    return test_id.removeprefix("test.test_asyncio.")
+
+
+EXCLUSIONS = (
+    Exclusion(
+        "test_free_threading.Test*PyFreeThreading."
+        "test_all_tasks_from_other_thread_includes_eager_tasks",
+        NOT_OURS,
+        "Looks for all tasks in the registry of asyncio's pure-Python Task, which the loop is to "
+        "make because asyncio.tasks.Task was replaced by it; hotloop's loop makes its own Task.",
+        versions=("3.14", "3.15"),
+    ),
+)
