@@ -1,0 +1,52 @@
+"""Draws the ratios of a run as a picture; needs matplotlib, which nothing else here does."""
+
+from benchmarks import report
+
+
+class PlotLibraryMissing(Exception):
+    """matplotlib is not installed; the message says what to do."""
+
+
+def _pyplot():
+    try:
+        import matplotlib
+    except ImportError:
+        raise PlotLibraryMissing(
+            "the plot needs matplotlib: pip install matplotlib (the table and the JSON do not)"
+        ) from None
+    matplotlib.use("Agg")  # draws into files, without a display
+    from matplotlib import pyplot
+
+    return pyplot
+
+
+def draw(results, path):
+    """Write a PNG with one line for each row and one mark for each loop's ratio to the base."""
+    pyplot = _pyplot()
+    rows = [figures for figures in report.all_figures(results) if figures.ratios]
+    base = results.settings["base"]
+    figure, axes = pyplot.subplots(figsize=(9, 1.6 + 0.28 * len(rows)), layout="constrained")
+    for name in results.settings["loops"]:
+        if name == base:
+            continue
+        points = [(r.ratios[name], y) for y, r in enumerate(rows) if name in r.ratios]
+        is_subject = name == report.SUBJECT
+        axes.scatter(
+            [ratio for ratio, _ in points],
+            [y for _, y in points],
+            label=name,
+            s=60 if is_subject else 22,
+            marker="D" if is_subject else "o",
+            zorder=3 if is_subject else 2,
+        )
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}x")
+    axes.set_yticks(range(len(rows)), [r.name for r in rows])
+    axes.invert_yaxis()
+    axes.grid(axis="both", linewidth=0.3)
+    axes.set_xlabel(f"speed against {base} (= 1x), right is better")
+    axes.set_title(f"CPython {results.machine['python']}, {results.machine['date'][:10]}")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)

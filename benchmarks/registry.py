@@ -1,0 +1,118 @@
+"""What a row is, and what the function of a row is given.
+
+A row is a small program that stands for one thing a loop does.  Its function takes a Case, does
+its set-up, puts what is to be measured under `with case.timed():` and checks that the work was
+really done.  It runs `case.passes` passes; a pass is a fixed number of operations, and the row's
+docstring says what one operation is.  A function that measures in another way returns the row's
+figure and enters no timed part.  A coroutine function runs inside the loop.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import inspect
+import time
+
+from benchmarks import loops
+
+NANOSECONDS = {"ns": 1, "us": 1_000, "ms": 1_000_000}
+
+# The modules that register rows, in the order of the report.
+ROW_MODULES = (
+    "scheduling",
+    "timers",
+    "tasks",
+    "sync",
+    "inprocess_io",
+    "footprint",
+    "floors",
+)
+
+
+class NotApplicable(Exception):
+    """This row says nothing about this loop or this Python; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One benchmark: its name, its function and how its figure is to be read."""
+
+    name: str
+    function: object
+    unit: str  # of one operation: ns, us, ms, or B for bytes
+    clock: str  # "cpu", the time of the process, or "wall"; says nothing where unit is B
+    operations_per_pass: int
+    floor: str  # the row that says what CPython alone needs, or ""
+    needs_loop: bool  # False for a floor, which is measured once a round and not per loop
+
+    @property
+    def operation(self):
+        """What one operation is: the first line of the function's docstring."""
+        return inspect.getdoc(self.function).partition("\n")[0]
+
+    def describe(self):
+        """What a reader of the figures has to know about the row."""
+        unit = f"{self.unit} wall" if self.clock == "wall" else self.unit
+        return {
+            "unit": unit,
+            "floor": self.floor,
+            "needs_loop": self.needs_loop,
+            "operation": self.operation,
+        }
+
+
+_rows = {}
+
+
+def row(*, unit="ns", clock="cpu", operations_per_pass=1, floor="", needs_loop=True):
+    """Register the decorated function as the row of its name."""
+
+    def register(function):
+        name = function.__name__
+        assert name not in _rows, f"two rows are called {name}"
+        _rows[name] = Row(name, function, unit, clock, operations_per_pass, floor, needs_loop)
+        return function
+
+    return register
+
+
+def all_rows():
+    """Return every row by name, in the order of the report."""
+    for module in ROW_MODULES:
+        importlib.import_module(f"benchmarks.{module}")
+    return dict(_rows)
+
+
+class Case:
+    """One row on one loop in this process; made by the worker, used by the row's function."""
+
+    def __init__(self, loop_name, clock="cpu", seconds=0.0):
+        self.loop_name = loop_name
+        self.seconds = seconds  # roughly how long the whole measurement may take
+        self.passes = 1
+        self.elapsed_ns = 0
+        self._clock = time.process_time_ns if clock == "cpu" else time.perf_counter_ns
+
+    @functools.cached_property
+    def new_loop(self):
+        """The factory of the loop."""
+        return loops.load_factory(self.loop_name)
+
+    @functools.cached_property
+    def loop(self):
+        """The loop, the same one for all passes; it is closed by close()."""
+        return self.new_loop()
+
+    @contextlib.contextmanager
+    def timed(self):
+        """Measure what runs inside; a row enters this once."""
+        start = self._clock()
+        yield
+        self.elapsed_ns = self._clock() - start
+
+    def close(self):
+        """Close the loop if one was made."""
+        loop = self.__dict__.pop("loop", None)
+        if loop is not None:
+            loop.close()

@@ -1,0 +1,453 @@
+"""The benchmarks: every row runs and checks itself, and the report says what the samples say.
+
+Durations are as short as possible here, so no figure is looked at beyond being there. The report
+is tested on made-up samples, and the order of a run on a made-up worker.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))  # The package of the benchmarks is not installed.
+
+from benchmarks import (  # noqa: E402
+    __main__,
+    instructions,
+    loops,
+    plot,
+    registry,
+    report,
+    runner,
+    worker,
+)
+
+ROWS = registry.all_rows()
+
+
+def make_results(samples, failures=None, *, missing=None, loop_names=("hotloop", "uvloop")):
+    """Results of a run on uvloop as the base, with these samples per row and loop.
+
+    Unless samples say otherwise, the second run of the base is like the first.
+    """
+    rows = dict.fromkeys([*samples, *(failures or {})])
+    for values in samples.values():
+        if "uvloop" in values:
+            values.setdefault("uvloop-b", values["uvloop"])
+    return runner.Results(
+        machine={
+            "date": "2026-01-02T03:04:05+00:00",
+            "python": "3.13.0",
+            "compiler": "GCC",
+            "debug_python": False,
+            "free_threaded": False,
+            "kernel": "6.1",
+            "cpu": "a processor",
+            "cpus": 2,
+            "load_at_start": 0.0,
+            "load_at_end": 0.1,
+            "gc": "enabled",
+        },
+        settings={"loops": list(loop_names), "base": "uvloop", "rounds": 3, "seconds": 0.5},
+        rows={name: ROWS[name].describe() for name in rows},
+        loops={name: {"version": "1.0"} for name in loop_names} | (missing or {}),
+        samples=samples,
+        failures=failures or {},
+    )
+
+
+def only_row(results):
+    (figures,) = report.all_figures(results)
+    return figures
+
+
+def table_cells(results, row_name):
+    """The cells of the row's line in the Markdown table, by column."""
+    lines = [line for line in report.table(results).splitlines() if line.startswith("| ")]
+    split = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    (cells,) = [line for line in split if line[0] == row_name]
+    return dict(zip(split[0], cells, strict=True))
+
+
+class TestRows:
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("loop_name", ["hotloop", "asyncio"])
+    @pytest.mark.parametrize("row_name", [name for name, row in ROWS.items() if row.unit != "B"])
+    def test_row_runs_and_takes_time(self, row_name, loop_name):
+        if (row_name, loop_name) == ("import_beyond_asyncio", "asyncio"):
+            with pytest.raises(registry.NotApplicable):
+                worker.measure_by_name(loop_name, row_name, 0)
+        elif row_name.startswith("eager_") and sys.version_info < (3, 12):
+            with pytest.raises(registry.NotApplicable, match="needs Python"):
+                worker.measure_by_name(loop_name, row_name, 0)
+        else:
+            assert worker.measure_by_name(loop_name, row_name, 0) > 0
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("row_name", ["mem_task_sleeping", "mem_task_on_future"])
+    def test_memory_row_sees_a_task(self, row_name):
+        """In a fresh process, where no freed memory is used again."""
+        answer = runner.run_worker("asyncio", row_name, "--seconds", "0")
+        assert 200 < answer["value"] < 10_000
+
+    def test_every_row_says_what_an_operation_is(self):
+        for row in ROWS.values():
+            assert row.operation.startswith("One ") or row.operation.startswith("The ")
+
+    def test_floors_are_rows_without_a_loop(self):
+        floors = {row.floor for row in ROWS.values() if row.floor}
+        assert floors == {name for name, row in ROWS.items() if not row.needs_loop}
+
+    def test_calibration_fills_a_share_of_the_time(self):
+        case = registry.Case("asyncio", seconds=0.08)
+        worker.find_passes(ROWS["ctx_run"], case)
+        assert case.passes > 100
+
+    def test_figure_is_time_per_operation(self):
+        """The clock of the fake row moves by 1 ms a pass of 10 operations: 100 us each."""
+
+        def fake_row(case):
+            case.elapsed_ns = 1_000_000 * case.passes
+
+        row = registry.Row("fake", fake_row, "us", "cpu", 10, "", True)
+        assert worker.measure(row, registry.Case("asyncio")) == 100
+
+
+class TestWorker:
+    def answer_of(self, capsys, *arguments):
+        worker.main(list(arguments))
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    def test_missing_module_is_named(self, monkeypatch, capsys):
+        monkeypatch.setitem(loops.FACTORIES, "absent", "no_such_loop:new_event_loop")
+        assert self.answer_of(capsys, "absent") == {
+            "error": "ModuleNotFoundError: No module named 'no_such_loop'"
+        }
+
+    def test_failing_row_gives_the_last_line_of_the_exception(self, monkeypatch, capsys):
+        def failing_row(case):
+            raise ValueError("first line\nlast line")
+
+        monkeypatch.setitem(
+            registry._rows,
+            "failing",
+            registry.Row("failing", failing_row, "ns", "cpu", 1, "", True),
+        )
+        assert self.answer_of(capsys, "asyncio", "failing") == {"error": "last line"}
+
+    def test_row_that_does_not_apply_says_so(self, capsys):
+        answer = self.answer_of(capsys, "asyncio", "import_beyond_asyncio")
+        assert list(answer) == ["not_applicable"]
+
+    def test_description_has_the_version(self, capsys):
+        assert self.answer_of(capsys, "asyncio")["version"].startswith("3.")
+
+    def test_hotloop_describes_its_build(self, capsys):
+        assert "debug" in self.answer_of(capsys, "hotloop")["build"]
+
+    @pytest.mark.parametrize(
+        ("returncode", "stderr", "reason"),
+        [
+            (-11, "", "killed by SIGSEGV"),
+            (3, "one\ntwo\n", "exit code 3: two"),
+            (3, "", "exit code 3: it wrote nothing"),
+        ],
+    )
+    def test_death_without_an_answer_has_a_cause(self, monkeypatch, returncode, stderr, reason):
+        done = subprocess.CompletedProcess([], returncode, stdout="", stderr=stderr)
+        monkeypatch.setattr(subprocess, "run", lambda *args, **options: done)
+        assert runner.run_worker("asyncio", "ctx_run") == {"error": reason}
+
+    def test_hanging_worker_is_given_up(self):
+        answer = runner.run_worker("asyncio", "ctx_run", "--seconds", "60", limit=0.01)
+        assert answer == {"error": "no answer within 0.01 s"}
+
+    def test_directory_of_a_loop_comes_first_on_the_path(self, monkeypatch):
+        monkeypatch.setenv("PYTHONPATH", "elsewhere")
+        path = loops.environment("hotloop@build/old")["PYTHONPATH"]
+        assert path.split(os.pathsep) == ["build/old", "elsewhere"]
+
+
+class FakeWorker:
+    """Stands for runner.run_worker: records the calls, answers from a table."""
+
+    def __init__(self, answers=()):
+        self.calls = []
+        self.answers = dict(answers)
+
+    def __call__(self, loop_name, row_name=None, *options):
+        self.calls.append((loop_name, row_name))
+        usual = {"version": "1.0"} if row_name is None else {"value": 1.0}
+        return self.answers.get((loop_name, row_name), usual)
+
+
+class TestRun:
+    def run(self, monkeypatch, fake, loop_names, rounds=2, base="uvloop"):
+        monkeypatch.setattr(runner, "run_worker", fake)
+        return runner.run(
+            loop_names,
+            ["call_soon_chain"],
+            base=base,
+            rounds=rounds,
+            seconds=0.1,
+            progress=lambda line: None,
+        )
+
+    def test_rounds_are_outermost_and_the_base_runs_twice(self, monkeypatch):
+        fake = FakeWorker()
+        results = self.run(monkeypatch, fake, ["hotloop", "uvloop", "asyncio"])
+        one_round = [
+            ("hotloop", "call_soon_chain"),
+            ("uvloop", "call_soon_chain"),
+            ("asyncio", "call_soon_chain"),
+            ("uvloop", "call_soon_chain"),
+            ("asyncio", "ctx_run"),  # The floor of the row, once.
+        ]
+        probes = [("hotloop", None), ("uvloop", None), ("asyncio", None)]
+        assert fake.calls == probes + one_round * 2
+        assert list(results.samples["call_soon_chain"]) == [
+            "hotloop",
+            "uvloop",
+            "asyncio",
+            "uvloop-b",
+        ]
+        assert results.samples_of("ctx_run", "python") == [1.0, 1.0]
+
+    def test_loop_that_cannot_be_made_is_asked_once(self, monkeypatch):
+        fake = FakeWorker({("zloop", None): {"error": "ImportError: no"}})
+        results = self.run(monkeypatch, fake, ["zloop", "uvloop"])
+        assert [call for call in fake.calls if call[0] == "zloop"] == [("zloop", None)]
+        assert results.loops["zloop"] == {"error": "ImportError: no"}
+
+    def test_missing_base_leaves_no_second_run(self, monkeypatch):
+        fake = FakeWorker({("uvloop", None): {"error": "ImportError: no"}})
+        results = self.run(monkeypatch, fake, ["hotloop", "uvloop"])
+        assert list(results.samples["call_soon_chain"]) == ["hotloop"]
+        assert table_cells(results, "call_soon_chain")["uvloop-b"] == "missing"
+
+    def test_failing_row_is_not_run_again(self, monkeypatch):
+        fake = FakeWorker({("hotloop", "call_soon_chain"): {"error": "ValueError: no"}})
+        results = self.run(monkeypatch, fake, ["hotloop", "uvloop"])
+        assert fake.calls.count(("hotloop", "call_soon_chain")) == 1
+        assert results.failures["call_soon_chain"]["hotloop"] == {"error": "ValueError: no"}
+        assert results.samples_of("call_soon_chain", "uvloop") == [1.0, 1.0]
+
+    def test_json_gives_the_results_back(self, monkeypatch, tmp_path):
+        results = self.run(monkeypatch, FakeWorker(), ["hotloop", "uvloop"])
+        results.write(tmp_path / "run.json")
+        again = runner.Results.read(tmp_path / "run.json")
+        assert dataclasses.asdict(again) == dataclasses.asdict(results)
+        assert {"python", "kernel", "cpu", "date", "gc"} <= set(again.machine)
+
+
+class TestReport:
+    def test_figure_is_the_median_of_ratios_not_the_ratio_of_medians(self):
+        # The medians are 20 and 10; the ratios of the rounds are 5, 4 and 0.5.
+        results = make_results(
+            {"call_soon_chain": {"uvloop": [50.0, 20.0, 5.0], "hotloop": [10.0, 5.0, 10.0]}}
+        )
+        figures = only_row(results)
+        assert (figures.medians["hotloop"], figures.medians["uvloop"]) == (10.0, 20.0)
+        assert figures.ratios["hotloop"] == 4.0
+
+    @pytest.mark.parametrize(
+        ("ratios", "distance"),
+        [
+            ([1.0], 0.0),
+            ([1.25], 0.25),
+            ([0.8], 0.25),
+            ([1.0, 1.0, 1.0, 1.0, 9.0], 0.0),
+            ([0.5, 0.5, 1.0, 1.0, 1.1], 1.0),
+        ],
+    )
+    def test_noise_is_the_farther_quartile(self, ratios, distance):
+        assert report.distance_from_one(ratios) == pytest.approx(distance)
+
+    @pytest.mark.parametrize(
+        ("lead", "word"),
+        [(1.11, "ahead"), (1.09, "level"), (1.0, "level"), (0.92, "level"), (0.90, "behind")],
+    )
+    def test_verdict_needs_more_than_the_noise(self, lead, word):
+        results = make_results(
+            {
+                "call_soon_chain": {
+                    "hotloop": [100.0],
+                    "uvloop": [100.0 * lead],
+                    "uvloop-b": [110.0 * lead],
+                }
+            }
+        )
+        assert only_row(results).noise == pytest.approx(0.1)
+        assert only_row(results).verdict == word
+
+    def test_best_peer_is_the_fastest_of_all_others(self):
+        results = make_results(
+            {
+                "call_soon_chain": {
+                    "hotloop": [1.0],
+                    "uvloop": [4.0],
+                    "rloop": [2.0],
+                    "asyncio": [8.0],
+                }
+            },
+            loop_names=["hotloop", "uvloop", "rloop", "asyncio"],
+        )
+        figures = only_row(results)
+        assert (figures.best_peer, figures.lead, figures.verdict) == ("rloop", 2.0, "ahead")
+        cells = table_cells(results, "call_soon_chain")
+        assert cells["rloop"] == "2 (2.00x)"
+        assert cells["asyncio"] == "8 (0.50x)"
+        assert cells["hotloop vs best"] == "2.00x"
+
+    def test_losing_row_stays_in(self):
+        results = make_results({"call_soon_chain": {"hotloop": [9.0], "uvloop": [3.0]}})
+        cells = table_cells(results, "call_soon_chain")
+        assert cells["hotloop"] == "9 (0.33x)"
+        assert cells["verdict"] == "behind"
+
+    def test_missing_loop_is_named_with_its_reason(self):
+        results = make_results(
+            {"call_soon_chain": {"hotloop": [1.0], "uvloop": [2.0]}},
+            missing={"zloop": {"error": "ModuleNotFoundError: No module named 'zloop'"}},
+            loop_names=["hotloop", "uvloop", "zloop"],
+        )
+        assert table_cells(results, "call_soon_chain")["zloop"] == "missing"
+        line = "* `zloop` was not measured at all: ModuleNotFoundError: No module named 'zloop'"
+        assert line in report.markdown(results).splitlines()
+
+    def test_failure_and_not_applicable_are_told_apart(self):
+        results = make_results(
+            {"import_beyond_asyncio": {"uvloop": [1.0]}},
+            {
+                "import_beyond_asyncio": {
+                    "asyncio": {"not_applicable": "why not"},
+                    "hotloop": {"error": "ValueError: broken"},
+                }
+            },
+            loop_names=["hotloop", "uvloop", "asyncio"],
+        )
+        cells = table_cells(results, "import_beyond_asyncio")
+        assert (cells["asyncio"], cells["hotloop"], cells["verdict"]) == ("n/a", "FAIL", "FAIL")
+        text = report.markdown(results)
+        assert "`import_beyond_asyncio` on `hotloop`: ValueError: broken" in text
+        assert "`import_beyond_asyncio` on `asyncio`: why not" in text
+
+    def test_row_whose_base_failed_borrows_the_noise_of_the_others(self):
+        broken = {"error": "TypeError: eager"}
+        results = make_results(
+            {
+                "call_soon_chain": {
+                    "hotloop": [1.0],
+                    "asyncio": [1.0],
+                    "uvloop": [1.0],
+                    "uvloop-b": [1.05],
+                },
+                "eager_spawn_await": {"hotloop": [1.0], "asyncio": [1.5]},
+            },
+            {"eager_spawn_await": {"uvloop": broken, "uvloop-b": broken}},
+            loop_names=["hotloop", "uvloop", "asyncio"],
+        )
+        eager = report.all_figures(results)[1]
+        assert eager.noise == pytest.approx(0.05)
+        assert (eager.best_peer, eager.verdict, eager.ratios) == ("asyncio", "ahead", {})
+        cells = table_cells(results, "eager_spawn_await")
+        assert (cells["uvloop"], cells["asyncio"], cells["A/A"]) == ("FAIL", "1.5", "~5.0%")
+
+    def test_one_failed_round_takes_the_samples_of_the_others_away(self):
+        results = make_results(
+            {"call_soon_chain": {"hotloop": [1.0], "uvloop": [1.0, 1.0]}},
+            {"call_soon_chain": {"hotloop": {"error": "killed by SIGSEGV"}}},
+        )
+        assert table_cells(results, "call_soon_chain")["hotloop"] == "FAIL"
+
+    def test_floor_stands_beside_the_row_and_not_as_a_row(self):
+        results = make_results(
+            {
+                "call_soon_chain": {"hotloop": [100.0], "uvloop": [200.0]},
+                "ctx_run": {"python": [65.0]},
+            }
+        )
+        assert table_cells(results, "call_soon_chain")["floor"] == "65 (ctx_run)"
+        assert [figures.name for figures in report.all_figures(results)] == ["call_soon_chain"]
+
+    def test_debug_build_is_called_out(self):
+        results = make_results({"call_soon_chain": {"hotloop": [1.0], "uvloop": [1.0]}})
+        assert "debug build" not in report.markdown(results)
+        results.loops["hotloop"]["build"] = {"debug": True}
+        assert report.markdown(results).startswith("**hotloop is a debug build")
+
+
+class TestCommand:
+    @pytest.mark.timeout(60)
+    def test_quick_run_writes_table_and_json(self, tmp_path):
+        command = [sys.executable, "-m", "benchmarks", "--quick", "--base", "asyncio"]
+        command += ["--loops", "hotloop,asyncio", "--rows", "call_soon_chain,pipe_hop_64B"]
+        command += ["--markdown", str(tmp_path / "t.md"), "--json", str(tmp_path / "r.json")]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        table = (tmp_path / "t.md").read_text(encoding="utf-8")
+        assert done.stdout == table
+        results = runner.Results.read(tmp_path / "r.json")
+        assert results.failures == {}
+        for row_name in ("call_soon_chain", "pipe_hop_64B"):
+            assert set(results.samples[row_name]) == {"hotloop", "asyncio", "asyncio-b"}
+            assert table_cells(results, row_name)["verdict"] in ("ahead", "level", "behind")
+
+    def test_earlier_run_can_be_reported_again(self, tmp_path, capsys):
+        results = make_results({"call_soon_chain": {"hotloop": [1.0], "uvloop": [2.0]}})
+        results.write(tmp_path / "r.json")
+        assert __main__.main(["--load", str(tmp_path / "r.json")]) == 0
+        assert capsys.readouterr().out == report.markdown(results)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--rows", "nothing"], "unknown row 'nothing'"),
+            (["--loops", "nothing"], "unknown loop 'nothing'"),
+            (["--base", "nothing"], "unknown loop 'nothing'"),
+            (["--rounds", "0"], "--rounds must be at least 1"),
+        ],
+    )
+    def test_wrong_option_is_one_clear_line(self, capsys, arguments, message):
+        with pytest.raises(SystemExit) as ended:
+            __main__.main(arguments)
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err.splitlines()[-1]
+
+    def test_plot_without_matplotlib_says_what_to_install(self, monkeypatch, tmp_path):
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        results = make_results({"call_soon_chain": {"hotloop": [1.0], "uvloop": [2.0]}})
+        with pytest.raises(plot.PlotLibraryMissing, match="pip install matplotlib"):
+            plot.draw(results, tmp_path / "p.png")
+
+
+class TestInstructions:
+    def step_bare(self, directory, turns):
+        command = [sys.executable, "-m", "benchmarks.instructions"]
+        command += ["--turns", str(turns), "--bare", str(directory)]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    @pytest.mark.timeout(60)
+    def test_bare_loop_compiles_and_steps(self, tmp_path):
+        instructions.compile_bare_steps(tmp_path)
+        done = self.step_bare(tmp_path, 3)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def test_bare_loop_that_was_not_compiled_is_noticed(self, tmp_path):
+        assert self.step_bare(tmp_path, 3).returncode == 1
+
+    def test_count_is_per_step_between_the_two_lengths(self, monkeypatch):
+        def count(turns, directory, loop_name):
+            return 5_000_000 + turns * 100 * 1_644
+
+        monkeypatch.setattr(instructions, "count_instructions", count)
+        assert instructions.instructions_per_step("anywhere") == 1_644
+
+    def test_without_valgrind_it_says_what_to_install(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        with pytest.raises(instructions.ToolFailed, match="needs valgrind"):
+            instructions.count_instructions(1, str(tmp_path), None)
