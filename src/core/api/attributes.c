@@ -1,0 +1,298 @@
+/* The getsets of attributes.h: names that asyncio's own Python code, its tests and real
+ * programs read on a loop, with asyncio's defaults. */
+#include "api/attributes.h"
+
+#include "sched/handle.h"
+#include "sched/loop.h"
+#include "task/step.h"
+
+/* -- plain attributes with a default ------------------------------------------------------ */
+
+typedef enum { DEFAULT_NONE, DEFAULT_FALSE, DEFAULT_ZERO, DEFAULT_FLOAT, DEFAULT_MADE } kind;
+
+typedef struct {
+    const char *name;
+    hl_loop_attr index;
+    kind kind;
+    double number;
+} attribute;
+
+static PyObject *
+attribute_default(hl_loop *loop, const attribute *which)
+{
+    switch (which->kind) {
+    case DEFAULT_NONE:
+        Py_RETURN_NONE;
+    case DEFAULT_FALSE:
+        Py_RETURN_FALSE;
+    case DEFAULT_ZERO:
+        return PyLong_FromLong(0);
+    case DEFAULT_FLOAT:
+        return PyFloat_FromDouble(which->number);
+    default:
+        /* Made once, when first asked for. */
+        loop->attrs[which->index] =
+            PyObject_CallMethod(loop->state->support, "make_attribute", "s", which->name);
+        return Py_XNewRef(loop->attrs[which->index]);
+    }
+}
+
+static PyObject *
+get_attribute(PyObject *self, void *closure)
+{
+    hl_loop *loop = (hl_loop *)self;
+    const attribute *which = closure;
+    PyObject *value = loop->attrs[which->index];
+    return value != NULL ? Py_NewRef(value) : attribute_default(loop, which);
+}
+
+static int
+set_attribute(PyObject *self, PyObject *value, void *closure)
+{
+    const attribute *which = closure;
+    Py_XSETREF(((hl_loop *)self)->attrs[which->index], Py_XNewRef(value));
+    return 0;
+}
+
+#define ATTRIBUTE(variable, name, index, kind, number)                                 \
+    static const attribute variable = {name, index, kind, number};
+
+ATTRIBUTE(default_executor, "_default_executor", HL_ATTR_DEFAULT_EXECUTOR, DEFAULT_NONE, 0)
+ATTRIBUTE(exception_handler, "_exception_handler", HL_ATTR_EXCEPTION_HANDLER, DEFAULT_NONE, 0)
+ATTRIBUTE(task_factory, "_task_factory", HL_ATTR_TASK_FACTORY, DEFAULT_NONE, 0)
+ATTRIBUTE(asyncgens, "_asyncgens", HL_ATTR_ASYNCGENS, DEFAULT_MADE, 0)
+ATTRIBUTE(asyncgens_shutdown, "_asyncgens_shutdown_called",
+          HL_ATTR_ASYNCGENS_SHUTDOWN_CALLED, DEFAULT_FALSE, 0)
+ATTRIBUTE(executor_shutdown, "_executor_shutdown_called",
+          HL_ATTR_EXECUTOR_SHUTDOWN_CALLED, DEFAULT_FALSE, 0)
+ATTRIBUTE(current_handle, "_current_handle", HL_ATTR_CURRENT_HANDLE, DEFAULT_NONE, 0)
+ATTRIBUTE(slow_callback, "slow_callback_duration", HL_ATTR_SLOW_CALLBACK_DURATION,
+          DEFAULT_FLOAT, 0.1)
+ATTRIBUTE(timer_cancelled, "_timer_cancelled_count", HL_ATTR_TIMER_CANCELLED_COUNT,
+          DEFAULT_ZERO, 0)
+ATTRIBUTE(internal_fds, "_internal_fds", HL_ATTR_INTERNAL_FDS, DEFAULT_ZERO, 0)
+ATTRIBUTE(clock_resolution, "_clock_resolution", HL_ATTR_CLOCK_RESOLUTION, DEFAULT_FLOAT,
+          1e-9)
+ATTRIBUTE(origin_tracking, "_coroutine_origin_tracking_enabled",
+          HL_ATTR_ORIGIN_TRACKING_ENABLED, DEFAULT_FALSE, 0)
+ATTRIBUTE(origin_depth, "_coroutine_origin_tracking_saved_depth",
+          HL_ATTR_ORIGIN_TRACKING_SAVED_DEPTH, DEFAULT_NONE, 0)
+ATTRIBUTE(transports, "_transports", HL_ATTR_TRANSPORTS, DEFAULT_MADE, 0)
+ATTRIBUTE(signal_handlers, "_signal_handlers", HL_ATTR_SIGNAL_HANDLERS, DEFAULT_MADE, 0)
+ATTRIBUTE(unix_sockets, "_unix_server_sockets", HL_ATTR_UNIX_SERVER_SOCKETS, DEFAULT_MADE, 0)
+ATTRIBUTE(ssock, "_ssock", HL_ATTR_SSOCK, DEFAULT_NONE, 0)
+ATTRIBUTE(csock, "_csock", HL_ATTR_CSOCK, DEFAULT_NONE, 0)
+ATTRIBUTE(old_hooks, "_old_agen_hooks", HL_ATTR_OLD_AGEN_HOOKS, DEFAULT_NONE, 0)
+
+/* -- flags of the core ------------------------------------------------------------------------ */
+
+static int
+truth_of(PyObject *value)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "cannot delete attribute");
+        return -1;
+    }
+    return PyObject_IsTrue(value);
+}
+
+static PyObject *
+get_debug(PyObject *self, void *closure)
+{
+    return PyBool_FromLong(((hl_loop *)self)->is_debug);
+}
+
+static int
+set_debug(PyObject *self, PyObject *value, void *closure)
+{
+    int is_true = truth_of(value);
+    if (is_true < 0) {
+        return -1;
+    }
+    ((hl_loop *)self)->is_debug = is_true;
+    return 0;
+}
+
+static PyObject *
+get_closed(PyObject *self, void *closure)
+{
+    return PyBool_FromLong(((hl_loop *)self)->is_closed);
+}
+
+static int
+set_closed(PyObject *self, PyObject *value, void *closure)
+{
+    int is_true = truth_of(value);
+    if (is_true < 0) {
+        return -1;
+    }
+    ((hl_loop *)self)->is_closed = is_true;
+    return 0;
+}
+
+static PyObject *
+get_stopping(PyObject *self, void *closure)
+{
+    return PyBool_FromLong(((hl_loop *)self)->is_stopping);
+}
+
+static int
+set_stopping(PyObject *self, PyObject *value, void *closure)
+{
+    int is_true = truth_of(value);
+    if (is_true < 0) {
+        return -1;
+    }
+    ((hl_loop *)self)->is_stopping = is_true;
+    return 0;
+}
+
+static PyObject *
+get_has_signal_handlers(PyObject *self, void *closure)
+{
+    return PyBool_FromLong(((hl_loop *)self)->has_signal_handlers);
+}
+
+static int
+set_has_signal_handlers(PyObject *self, PyObject *value, void *closure)
+{
+    int is_true = truth_of(value);
+    if (is_true < 0) {
+        return -1;
+    }
+    ((hl_loop *)self)->has_signal_handlers = is_true;
+    return 0;
+}
+
+static int
+set_internal_watched(PyObject *self, PyObject *value, void *closure)
+{
+    int is_true = truth_of(value);
+    if (is_true < 0) {
+        return -1;
+    }
+    ((hl_loop *)self)->is_internal_watched = is_true;
+    return 0;
+}
+
+static PyObject *
+get_thread_id(PyObject *self, void *closure)
+{
+    unsigned long owner = ((hl_loop *)self)->owner;
+    if (owner == 0) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromUnsignedLong(owner);
+}
+
+static int
+set_thread_id(PyObject *self, PyObject *value, void *closure)
+{
+    unsigned long owner = 0;
+    if (value != NULL && value != Py_None) {
+        owner = PyLong_AsUnsignedLong(value);
+        if (owner == (unsigned long)-1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    ((hl_loop *)self)->owner = owner;
+    return 0;
+}
+
+/* -- what is scheduled, for those who look -------------------------------------------------------- */
+
+/* The handle that stands for an entry: its own, or one made for a task's step. */
+static PyObject *
+handle_of_entry(hl_loop *loop, const hl_ready_entry *entry)
+{
+    PyObject *owner = entry->owner, *argument = entry->argument;
+    if (!PyObject_TypeCheck(owner, loop->state->StockTaskType)) {
+        return Py_NewRef(owner);
+    }
+    bool is_wakeup = entry->run == hl_task_wakeup_run;
+    PyObject *callable =
+        is_wakeup ? hl_task_wakeup_callable(owner)
+                  : PyObject_CallFunctionObjArgs(
+                        (PyObject *)loop->state->TaskStepType, owner, argument, NULL);
+    if (callable == NULL) {
+        return NULL;
+    }
+    PyObject *handle = hl_handle_new(loop,
+                                     callable,
+                                     &argument,
+                                     is_wakeup ? 1 : 0,
+                                     ((hl_task *)owner)->context);
+    Py_DECREF(callable);
+    return handle;
+}
+
+static PyObject *
+get_ready(PyObject *self, void *closure)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < loop->ready.count; i++) {
+        hl_ready_entry entry = *hl_ready_at(&loop->ready, i);
+        Py_INCREF(entry.owner);
+        Py_XINCREF(entry.argument);
+        PyObject *handle = handle_of_entry(loop, &entry);
+        Py_DECREF(entry.owner);
+        Py_XDECREF(entry.argument);
+        if (handle == NULL || PyList_Append(list, handle) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(handle);
+    }
+    if (list == NULL) {
+        return NULL;
+    }
+    PyObject *tuple = PyList_AsTuple(list);
+    Py_DECREF(list);
+    return tuple;
+}
+
+static PyObject *
+get_scheduled(PyObject *self, void *closure)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *tuple = PyTuple_New((Py_ssize_t)loop->timers.count);
+    for (size_t i = 0; tuple != NULL && i < loop->timers.count; i++) {
+        hl_timer_handle *timer = hl_timer_of_node(loop->timers.items[i].node);
+        PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, Py_NewRef((PyObject *)timer));
+    }
+    return tuple;
+}
+
+#define PLAIN(variable, name)                                                          \
+    {name, get_attribute, set_attribute, NULL, (void *)&variable}
+
+PyGetSetDef hl_loop_getset[] = {
+    PLAIN(default_executor, "_default_executor"),
+    PLAIN(exception_handler, "_exception_handler"),
+    PLAIN(task_factory, "_task_factory"),
+    PLAIN(asyncgens, "_asyncgens"),
+    PLAIN(asyncgens_shutdown, "_asyncgens_shutdown_called"),
+    PLAIN(executor_shutdown, "_executor_shutdown_called"),
+    PLAIN(current_handle, "_current_handle"),
+    PLAIN(slow_callback, "slow_callback_duration"),
+    PLAIN(timer_cancelled, "_timer_cancelled_count"),
+    PLAIN(internal_fds, "_internal_fds"),
+    PLAIN(clock_resolution, "_clock_resolution"),
+    PLAIN(origin_tracking, "_coroutine_origin_tracking_enabled"),
+    PLAIN(origin_depth, "_coroutine_origin_tracking_saved_depth"),
+    PLAIN(transports, "_transports"),
+    PLAIN(signal_handlers, "_signal_handlers"),
+    PLAIN(unix_sockets, "_unix_server_sockets"),
+    PLAIN(ssock, "_ssock"),
+    PLAIN(csock, "_csock"),
+    PLAIN(old_hooks, "_old_agen_hooks"),
+    {"_debug", get_debug, set_debug, NULL, NULL},
+    {"_closed", get_closed, set_closed, NULL, NULL},
+    {"_stopping", get_stopping, set_stopping, NULL, NULL},
+    {"_thread_id", get_thread_id, set_thread_id, NULL, NULL},
+    {"_has_signal_handlers", get_has_signal_handlers, set_has_signal_handlers, NULL, NULL},
+    {"_internal_watched", NULL, set_internal_watched, NULL, NULL},
+    {"_ready", get_ready, NULL, NULL, NULL},
+    {"_scheduled", get_scheduled, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};

@@ -1,0 +1,445 @@
+/* The scheduling methods of calls.h.
+ *
+ * Each parses, checks (closed, and in debug mode thread and callback), makes a handle or a
+ * task, and pushes.  Texts of errors are asyncio's, whose methods are Python functions.
+ * https://docs.python.org/3/library/asyncio-eventloop.html#scheduling-callbacks */
+#include "api/calls.h"
+
+#include "base/clock.h"
+#include "py/args.h"
+#include "py/error.h"
+#include "sched/handle.h"
+#include "sched/loop.h"
+#include "task/future.h"
+#include "task/step.h"
+#include "task/task.h"
+
+#include <math.h>
+
+/* How long after a call from another thread the loop keeps handing over the GIL. */
+static const int64_t FOREIGN_GRACE_NS = 100 * 1000000;
+
+/* -- arguments ------------------------------------------------------------------------------ */
+
+/* Check that the first `required` positional arguments are there, and find context. */
+static int
+parse_call(hl_loop *loop, const char *function, const char *missing, Py_ssize_t required,
+           PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **context)
+{
+    if (kwnames == NULL) {
+        *context = NULL;
+    }
+    else if (hl_args_one_keyword(
+                 function, args, nargs, kwnames, loop->state->str.context, context) < 0) {
+        return -1;
+    }
+    if (*context == Py_None) {
+        *context = NULL;
+    }
+    if (nargs < required) {
+        PyErr_Format(PyExc_TypeError, "%s() missing %s", function, missing);
+        return -1;
+    }
+    return 0;
+}
+
+/* -- debug mode's checks ------------------------------------------------------------------------ */
+
+static int
+check_thread(hl_loop *loop)
+{
+    if (loop->owner == 0 || loop->owner == hl_thread_ident()) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "Non-thread-safe operation invoked on an event loop other "
+                    "than the current one");
+    return -1;
+}
+
+static int
+check_callback(hl_loop *loop, PyObject *callback, const char *method)
+{
+    PyObject *name = PyUnicode_FromString(method);
+    if (name == NULL) {
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethodObjArgs(
+        (PyObject *)loop, loop->state->str._check_callback, callback, name, NULL);
+    Py_DECREF(name);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+static int
+check_debug(hl_loop *loop, PyObject *callback, const char *method, bool needs_thread)
+{
+    if (needs_thread && check_thread(loop) < 0) {
+        return -1;
+    }
+    return check_callback(loop, callback, method);
+}
+
+/* -- call_soon ------------------------------------------------------------------------------------ */
+
+/* An exact native task as a callback is its wake-up: unbound methods of asyncio.Future
+ * schedule what they find in our future's first slot.  Returns 1 if so, 0, or -1. */
+static int
+push_native_wakeup(hl_loop *loop, PyObject *callback, PyObject *const *args,
+                   Py_ssize_t nargs)
+{
+    if (!Py_IS_TYPE(callback, loop->state->TaskType) || nargs != 1 ||
+        !loop->state->is_native) {
+        return 0;
+    }
+    return hl_task_wake_soon(loop->state, Py_NewRef(callback), args[0]) < 0 ? -1 : 1;
+}
+
+/* Make a handle of args[0](args[1:]) and append it.  Returns the handle, new, or NULL. */
+static PyObject *
+push_call(hl_loop *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+{
+    PyObject *callback = args[0];
+    PyObject *handle = hl_handle_new(loop, callback, args + 1, nargs - 1, context);
+    if (handle == NULL) {
+        return NULL;
+    }
+    int is_task = push_native_wakeup(loop, callback, args + 1, nargs - 1);
+    if (is_task != 0) {
+        if (is_task < 0) {
+            Py_CLEAR(handle);
+        }
+        return handle;
+    }
+    if (hl_loop_push(loop, hl_handle_run, Py_NewRef(handle), NULL) < 0) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+static const char MISSING_CALLBACK[] = "1 required positional argument: 'callback'";
+
+PyObject *
+hl_api_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *context;
+    if (parse_call(loop, "BaseEventLoop.call_soon", MISSING_CALLBACK, 1, args, nargs,
+                   kwnames, &context) < 0 ||
+        hl_loop_check_open(loop) < 0) {
+        return NULL;
+    }
+    if (loop->is_debug && check_debug(loop, args[0], "call_soon", true) < 0) {
+        return NULL;
+    }
+    return push_call(loop, args, nargs, context);
+}
+
+/* Another thread called: wake the loop, and let it hand over the GIL for a while. */
+static int
+wake_after_push(hl_loop *loop)
+{
+    if (loop->owner != 0 && loop->owner != hl_thread_ident()) {
+        loop->foreign_until_ns = hl_clock_ns() + FOREIGN_GRACE_NS;
+    }
+    if (!(loop->overrides & HL_OVERRIDE_WRITE_TO_SELF)) {
+        hl_loop_wake(loop);
+        return 0;
+    }
+    PyObject *result =
+        PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str._write_to_self);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+PyObject *
+hl_api_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                            PyObject *kwnames)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *context;
+    if (parse_call(loop, "BaseEventLoop.call_soon_threadsafe", MISSING_CALLBACK, 1, args,
+                   nargs, kwnames, &context) < 0 ||
+        hl_loop_check_open(loop) < 0) {
+        return NULL;
+    }
+    if (loop->is_debug &&
+        check_debug(loop, args[0], "call_soon_threadsafe", false) < 0) {
+        return NULL;
+    }
+    PyObject *handle = push_call(loop, args, nargs, context);
+    if (handle != NULL && wake_after_push(loop) < 0) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+PyObject *
+hl_api_write_to_self(PyObject *self, PyObject *unused)
+{
+    hl_loop_wake((hl_loop *)self);
+    Py_RETURN_NONE;
+}
+
+static int
+push_handle(hl_loop *loop, PyObject *handle)
+{
+    if (!PyObject_TypeCheck(handle, loop->state->StockHandleType)) {
+        PyErr_SetString(PyExc_TypeError, "A Handle is required here");
+        return -1;
+    }
+    if (PyObject_TypeCheck(handle, loop->state->HandleType) &&
+        hl_handle_is_cancelled((hl_handle *)handle)) {
+        return 0;
+    }
+    return hl_loop_push(loop, hl_handle_run, Py_NewRef(handle), NULL);
+}
+
+PyObject *
+hl_api_add_callback(PyObject *self, PyObject *handle)
+{
+    if (push_handle((hl_loop *)self, handle) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+hl_api_add_callback_signalsafe(PyObject *self, PyObject *handle)
+{
+    hl_loop *loop = (hl_loop *)self;
+    if (push_handle(loop, handle) < 0 || wake_after_push(loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- timers ------------------------------------------------------------------------------------------ */
+
+/* The heap's key for a deadline.  A nan is due at once, as on asyncio. */
+static int
+timer_key(PyObject *when, double *key)
+{
+    *key = PyFloat_AsDouble(when);
+    if (*key == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (isnan(*key)) {
+        *key = -INFINITY;
+    }
+    return 0;
+}
+
+/* Make the timer of args[0](args[1:]) and put it into the heap.  New, or NULL. */
+static PyObject *
+schedule_timer(hl_loop *loop, PyObject *when, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *context)
+{
+    double key;
+    if (timer_key(when, &key) < 0) {
+        return NULL;
+    }
+    PyObject *handle =
+        hl_timer_handle_new(loop, when, args[0], args + 1, nargs - 1, context);
+    if (handle == NULL) {
+        return NULL;
+    }
+    int error;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    error = hl_heap_insert(&loop->timers, &((hl_timer_handle *)handle)->node, key);
+    Py_END_CRITICAL_SECTION();
+    if (error < 0) {
+        Py_DECREF(handle);
+        hl_error_set(error);
+        return NULL;
+    }
+    return Py_NewRef(handle); /* the first reference is the heap's */
+}
+
+static const char MISSING_WHEN[] = "2 required positional arguments: 'when' and 'callback'";
+static const char MISSING_DELAY[] =
+    "2 required positional arguments: 'delay' and 'callback'";
+
+static const char *
+missing_second(Py_ssize_t nargs, const char *both)
+{
+    return nargs == 0 ? both : MISSING_CALLBACK;
+}
+
+PyObject *
+hl_api_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *context;
+    if (parse_call(loop, "BaseEventLoop.call_at", missing_second(nargs, MISSING_WHEN), 2,
+                   args, nargs, kwnames, &context) < 0) {
+        return NULL;
+    }
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "when cannot be None");
+        return NULL;
+    }
+    if (hl_loop_check_open(loop) < 0) {
+        return NULL;
+    }
+    if (loop->is_debug && check_debug(loop, args[1], "call_at", true) < 0) {
+        return NULL;
+    }
+    return schedule_timer(loop, args[0], args + 1, nargs - 1, context);
+}
+
+/* loop.time() + delay, with Python's own addition where it is not a float's.  New. */
+static PyObject *
+deadline_of_delay(hl_loop *loop, PyObject *delay)
+{
+    if (!(loop->overrides & HL_OVERRIDE_TIME) && PyFloat_CheckExact(delay)) {
+        double now = hl_clock_seconds(hl_clock_ns());
+        return PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(delay));
+    }
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str.time);
+    PyObject *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
+    Py_XDECREF(now);
+    return when;
+}
+
+/* call_at was replaced: call_later goes through it, as asyncio's does. */
+static PyObject *
+call_replaced_call_at(hl_loop *loop, PyObject *when, PyObject *const *args,
+                      Py_ssize_t nargs, PyObject *context)
+{
+    PyObject *call_at = PyObject_GetAttr((PyObject *)loop, loop->state->str.call_at);
+    PyObject *all = call_at != NULL ? PyTuple_New(nargs + 1) : NULL;
+    PyObject *kwargs = all != NULL ? PyDict_New() : NULL;
+    PyObject *result = NULL;
+    if (kwargs != NULL &&
+        PyDict_SetItem(kwargs,
+                       loop->state->str.context,
+                       context != NULL ? context : Py_None) == 0) {
+        PyTuple_SET_ITEM(all, 0, Py_NewRef(when));
+        for (Py_ssize_t i = 0; i < nargs; i++) {
+            PyTuple_SET_ITEM(all, i + 1, Py_NewRef(args[i]));
+        }
+        result = PyObject_Call(call_at, all, kwargs);
+    }
+    Py_XDECREF(kwargs);
+    Py_XDECREF(all);
+    Py_XDECREF(call_at);
+    return result;
+}
+
+PyObject *
+hl_api_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                  PyObject *kwnames)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *context;
+    if (parse_call(loop, "BaseEventLoop.call_later", missing_second(nargs, MISSING_DELAY),
+                   2, args, nargs, kwnames, &context) < 0) {
+        return NULL;
+    }
+    if (args[0] == Py_None) {
+        PyErr_SetString(PyExc_TypeError, "delay must not be None");
+        return NULL;
+    }
+    PyObject *when = deadline_of_delay(loop, args[0]);
+    if (when == NULL) {
+        return NULL;
+    }
+    PyObject *handle = NULL;
+    if (loop->overrides & HL_OVERRIDE_CALL_AT) {
+        handle = call_replaced_call_at(loop, when, args + 1, nargs - 1, context);
+    }
+    else if (hl_loop_check_open(loop) == 0 &&
+             (!loop->is_debug || check_debug(loop, args[1], "call_at", true) == 0)) {
+        handle = schedule_timer(loop, when, args + 1, nargs - 1, context);
+    }
+    Py_DECREF(when);
+    return handle;
+}
+
+/* -- futures and tasks ---------------------------------------------------------------------------------- */
+
+PyObject *
+hl_api_create_future(PyObject *self, PyObject *unused)
+{
+    hl_loop *loop = (hl_loop *)self;
+    if (loop->state->is_native) {
+        return hl_future_new(loop);
+    }
+    PyObject *kwargs = Py_BuildValue("{sO}", "loop", self);
+    PyObject *future =
+        kwargs != NULL ? PyObject_Call((PyObject *)loop->state->StockFutureType,
+                                       loop->state->empty_tuple,
+                                       kwargs)
+                       : NULL;
+    Py_XDECREF(kwargs);
+    return future;
+}
+
+/* Factories, unknown keywords and stock tasks: asyncio's own method of this version. */
+static PyObject *
+create_task_in_python(hl_loop *loop, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *kwnames)
+{
+    PyObject *method =
+        PyObject_GetAttr((PyObject *)loop, loop->state->str._create_task_with_factory);
+    if (method == NULL) {
+        return NULL;
+    }
+    PyObject *task = PyObject_Vectorcall(method, args, (size_t)nargs, kwnames);
+    Py_DECREF(method);
+    return task;
+}
+
+/* No factory, or asyncio's eager one, which we are able to be ourselves. */
+static bool
+is_known_factory(const hl_loop *loop, bool *is_eager)
+{
+    PyObject *factory = loop->attrs[HL_ATTR_TASK_FACTORY];
+    *is_eager = factory != NULL && factory == loop->state->eager_task_factory;
+    return factory == NULL || factory == Py_None || *is_eager;
+}
+
+/* name, context and eager_start from the keywords.  False: something else was given. */
+static bool
+parse_task_keywords(const hl_loop *loop, PyObject *const *values, PyObject *kwnames,
+                    PyObject **name, PyObject **context, bool *is_eager)
+{
+    const hl_state *state = loop->state;
+    Py_ssize_t count = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PyObject *given = PyTuple_GET_ITEM(kwnames, i);
+        if (given == state->str.name) {
+            *name = values[i];
+        }
+        else if (given == state->str.context) {
+            *context = values[i];
+        }
+        else if (HL_CREATE_TASK_TAKES_EAGER_START && given == state->str.eager_start &&
+                 (values[i] == Py_True || values[i] == Py_False || values[i] == Py_None)) {
+            *is_eager = values[i] == Py_True;
+        }
+        else {
+            return false;
+        }
+    }
+    return true;
+}
+
+PyObject *
+hl_api_create_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                   PyObject *kwnames)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *name = NULL, *context = NULL;
+    bool is_eager;
+    if (!loop->state->is_native || nargs != 1 || !is_known_factory(loop, &is_eager) ||
+        !parse_task_keywords(loop, args + 1, kwnames, &name, &context, &is_eager)) {
+        return create_task_in_python(loop, args, nargs, kwnames);
+    }
+    if (hl_loop_check_open(loop) < 0) {
+        return NULL;
+    }
+    return hl_task_new(loop, args[0], name, context, is_eager);
+}

@@ -1,0 +1,427 @@
+/* The type hotloop._core.Loop: life of the struct, small methods, the method table.
+ *
+ * The public class is hotloop.Loop, a Python subclass of this type and of asyncio's own
+ * loop class: what is not here is asyncio's. */
+#include "api/loop_type.h"
+
+#include "api/attributes.h"
+#include "api/calls.h"
+#include "api/run.h"
+#include "base/clock.h"
+#include "py/types.h"
+#include "sched/handle.h"
+#include "sched/loop.h"
+#include "sched/watch.h"
+#include "task/future.h"
+
+/* -- life ------------------------------------------------------------------------------------ */
+
+static void
+loops_add(hl_state *state, hl_loop *loop)
+{
+    loop->next = state->loops;
+    if (loop->next != NULL) {
+        loop->next->previous = loop;
+    }
+    state->loops = loop;
+}
+
+static void
+loops_remove(hl_state *state, hl_loop *loop)
+{
+    if (loop->previous != NULL) {
+        loop->previous->next = loop->next;
+    }
+    else if (state != NULL && state->loops == loop) {
+        state->loops = loop->next;
+    }
+    if (loop->next != NULL) {
+        loop->next->previous = loop->previous;
+    }
+    loop->next = loop->previous = NULL;
+}
+
+static PyObject *
+loop_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    hl_state *state = hl_state_of_type(type);
+    if (state == NULL) {
+        return NULL;
+    }
+    hl_loop *loop = (hl_loop *)type->tp_alloc(type, 0);
+    if (loop == NULL) {
+        return NULL;
+    }
+    loop->state = state;
+    hl_ready_init(&loop->ready);
+    hl_heap_init(&loop->timers);
+    hl_poller_init(&loop->poller);
+#if HL_FREE_THREADED
+    hl_ready_init(&loop->inbox);
+#endif
+    hl_count_new(state, HL_COUNT_LOOP);
+    loops_add(state, loop);
+    if (hl_loop_refresh_overrides(loop) < 0) {
+        Py_DECREF(loop);
+        return NULL;
+    }
+    return (PyObject *)loop;
+}
+
+static int
+loop_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *debug = PyObject_CallNoArgs(loop->state->is_debug_mode);
+    int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
+    Py_XDECREF(debug);
+    if (is_debug < 0) {
+        return -1;
+    }
+    loop->is_debug = is_debug;
+    return 0;
+}
+
+/* Drop every timer; the handles may be used on. */
+static void
+loop_drop_timers(hl_loop *loop)
+{
+    hl_heap_item *first;
+    while ((first = hl_heap_first(&loop->timers)) != NULL) {
+        hl_timer_handle *timer = hl_timer_of_node(first->node);
+        hl_heap_remove(&loop->timers, &timer->node);
+        Py_DECREF((PyObject *)timer);
+    }
+}
+
+/* Forget everything that is scheduled or watched, and close what is open. */
+static void
+loop_drop_work(hl_loop *loop)
+{
+    hl_ready_clear(&loop->ready);
+#if HL_FREE_THREADED
+    hl_ready_clear(&loop->inbox);
+    loop->inbox_count = 0;
+#endif
+    loop_drop_timers(loop);
+    hl_watch_clear(loop);
+    hl_poller_fini(&loop->poller);
+}
+
+static int
+loop_tp_clear(PyObject *self)
+{
+    hl_loop *loop = (hl_loop *)self;
+    loop_drop_work(loop);
+    for (int i = 0; i < HL_ATTR_COUNT; i++) {
+        Py_CLEAR(loop->attrs[i]);
+    }
+    return 0;
+}
+
+static int
+loop_tp_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    hl_loop *loop = (hl_loop *)self;
+    Py_VISIT(Py_TYPE(self));
+    for (int i = 0; i < HL_ATTR_COUNT; i++) {
+        Py_VISIT(loop->attrs[i]);
+    }
+    for (size_t i = 0; i < loop->timers.count; i++) {
+        PyObject *timer = (PyObject *)hl_timer_of_node(loop->timers.items[i].node);
+        Py_VISIT(timer);
+    }
+    int stop = hl_watch_traverse(loop, visit, arg);
+#if HL_FREE_THREADED
+    if (stop == 0) {
+        stop = hl_ready_traverse(&loop->inbox, visit, arg);
+    }
+#endif
+    return stop != 0 ? stop : hl_ready_traverse(&loop->ready, visit, arg);
+}
+
+static void
+loop_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    hl_loop *loop = (hl_loop *)self;
+    PyObject_GC_UnTrack(self);
+    loop_tp_clear(self);
+    hl_ready_fini(&loop->ready);
+    hl_heap_fini(&loop->timers);
+#if HL_FREE_THREADED
+    hl_ready_fini(&loop->inbox);
+#endif
+    hl_state *state = hl_state_in_dealloc(type);
+    loops_remove(state, loop);
+    hl_count_free(state, HL_COUNT_LOOP);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Notice attributes that replace a method C calls directly. */
+static int
+loop_setattro(PyObject *self, PyObject *name, PyObject *value)
+{
+    if (PyObject_GenericSetAttr(self, name, value) < 0) {
+        return -1;
+    }
+    if (PyUnicode_Check(name)) {
+        hl_loop_note_attribute((hl_loop *)self, name, value != NULL);
+    }
+    return 0;
+}
+
+void
+hl_loops_after_fork(hl_state *state)
+{
+    for (hl_loop *loop = state->loops; loop != NULL; loop = loop->next) {
+        hl_poller_forget(&loop->poller);
+        loop->is_wakeup_prepared = false;
+        loop->is_sleeping = 0;
+        loop->executor_jobs = 0;
+        loop->foreign_until_ns = 0;
+        if (loop->owner != 0) {
+            loop->is_forked_running = true;
+        }
+    }
+}
+
+/* -- small methods ------------------------------------------------------------------------------ */
+
+static PyObject *
+loop_time(PyObject *self, PyObject *unused)
+{
+    return PyFloat_FromDouble(hl_clock_seconds(hl_clock_ns()));
+}
+
+static PyObject *
+loop_stop(PyObject *self, PyObject *unused)
+{
+    ((hl_loop *)self)->is_stopping = true;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_is_running(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((hl_loop *)self)->owner != 0);
+}
+
+static PyObject *
+loop_is_closed(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((hl_loop *)self)->is_closed);
+}
+
+static PyObject *
+loop_get_debug(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(((hl_loop *)self)->is_debug);
+}
+
+static PyObject *
+loop_check_closed(PyObject *self, PyObject *unused)
+{
+    if (hl_loop_check_open((hl_loop *)self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_drop_work_method(PyObject *self, PyObject *unused)
+{
+    ((hl_loop *)self)->is_closed = true;
+    loop_drop_work((hl_loop *)self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+loop_executor_job(PyObject *self, PyObject *change)
+{
+    int by = PyLong_Check(change) ? (int)PyLong_AsLong(change) : -1;
+    __atomic_add_fetch(&((hl_loop *)self)->executor_jobs, by, __ATOMIC_RELAXED);
+    Py_RETURN_NONE;
+}
+
+/* -- watched descriptors -------------------------------------------------------------------------- */
+
+static int
+parse_descriptor(PyObject *argument, int *fd)
+{
+    *fd = PyLong_AsInt(argument);
+    if (*fd == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (*fd < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", *fd);
+        return -1;
+    }
+    return 0;
+}
+
+/* _watch(fd, kind, file, callback, args...): the handle that now stands there. */
+static PyObject *
+loop_watch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    hl_loop *loop = (hl_loop *)self;
+    int fd;
+    if (nargs < 4) {
+        PyErr_SetString(PyExc_TypeError, "_watch() needs fd, kind, file and callback");
+        return NULL;
+    }
+    int kind = PyLong_AsInt(args[1]);
+    if ((kind == -1 && PyErr_Occurred()) || parse_descriptor(args[0], &fd) < 0 ||
+        hl_loop_check_open(loop) < 0) {
+        return NULL;
+    }
+    PyObject *handle = hl_handle_new(loop, args[3], args + 4, nargs - 4, NULL);
+    if (handle == NULL) {
+        return NULL;
+    }
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = hl_watch_add(loop, fd, kind, handle, args[2]);
+    Py_END_CRITICAL_SECTION();
+    if (error < 0) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+/* _unwatch(fd, kind): whether it was watched. */
+static PyObject *
+loop_unwatch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    int fd;
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "_unwatch() needs fd and kind");
+        return NULL;
+    }
+    int kind = PyLong_AsInt(args[1]);
+    if ((kind == -1 && PyErr_Occurred()) || parse_descriptor(args[0], &fd) < 0) {
+        return NULL;
+    }
+    int was_watched;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    was_watched = hl_watch_remove((hl_loop *)self, fd, kind);
+    Py_END_CRITICAL_SECTION();
+    return was_watched < 0 ? NULL : PyBool_FromLong(was_watched);
+}
+
+static PyObject *
+loop_watched_as(PyObject *self, PyObject *file)
+{
+    return PyLong_FromLong(hl_watch_find((hl_loop *)self, file));
+}
+
+static PyObject *
+loop_watch_list(PyObject *self, PyObject *unused)
+{
+    return hl_watch_list((hl_loop *)self);
+}
+
+/* -- tables ----------------------------------------------------------------------------------------- */
+
+#define FASTCALL(function) (PyCFunction)(void (*)(void))function
+#define ASYNCIO_LOOP "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop."
+
+static PyMethodDef loop_methods[] = {
+    {"run_forever", hl_api_run_forever, METH_NOARGS,
+     "run_forever($self, /)\n--\n\nRun until stop() is called.\n\n" ASYNCIO_LOOP
+     "run_forever"},
+    {"run_until_complete", hl_api_run_until_complete, METH_O,
+     "run_until_complete($self, future, /)\n--\n\nRun until the future is done; return its\n"
+     "result or raise its exception.  A coroutine becomes a task.\n\n" ASYNCIO_LOOP
+     "run_until_complete"},
+    {"_run_once", hl_api_run_once, METH_NOARGS,
+     "_run_once($self, /)\n--\n\nRun one turn of the loop."},
+    {"stop", loop_stop, METH_NOARGS,
+     "stop($self, /)\n--\n\nStop run_forever() at the end of this turn.\n\n" ASYNCIO_LOOP
+     "stop"},
+    {"is_running", loop_is_running, METH_NOARGS,
+     "is_running($self, /)\n--\n\nReturn True while the loop runs."},
+    {"is_closed", loop_is_closed, METH_NOARGS,
+     "is_closed($self, /)\n--\n\nReturn True once the loop was closed."},
+    {"time", loop_time, METH_NOARGS,
+     "time($self, /)\n--\n\nReturn time.monotonic() now: seconds, float.\n\n" ASYNCIO_LOOP
+     "time"},
+    {"get_debug", loop_get_debug, METH_NOARGS,
+     "get_debug($self, /)\n--\n\nReturn True in debug mode."},
+    {"call_soon", FASTCALL(hl_api_call_soon), METH_FASTCALL | METH_KEYWORDS,
+     "call_soon($self, callback, *args, context=None)\n--\n\nCall callback(*args) in the "
+     "next turn.\n\nReturn a Handle.  RuntimeError if the loop is closed.  Not "
+     "thread-safe.\n" ASYNCIO_LOOP "call_soon"},
+    {"call_soon_threadsafe", FASTCALL(hl_api_call_soon_threadsafe),
+     METH_FASTCALL | METH_KEYWORDS,
+     "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\ncall_soon() for "
+     "other threads: wakes the loop.  Thread-safe.\n\n" ASYNCIO_LOOP
+     "call_soon_threadsafe"},
+    {"call_later", FASTCALL(hl_api_call_later), METH_FASTCALL | METH_KEYWORDS,
+     "call_later($self, delay, callback, *args, context=None)\n--\n\nCall callback(*args) "
+     "after delay seconds, never earlier.\n\nReturn a TimerHandle.  Not thread-safe.\n"
+     ASYNCIO_LOOP "call_later"},
+    {"call_at", FASTCALL(hl_api_call_at), METH_FASTCALL | METH_KEYWORDS,
+     "call_at($self, when, callback, *args, context=None)\n--\n\nCall callback(*args) when "
+     "time() reaches when (seconds).\n\nReturn a TimerHandle.  Not thread-safe.\n"
+     ASYNCIO_LOOP "call_at"},
+    {"create_future", hl_api_create_future, METH_NOARGS,
+     "create_future($self, /)\n--\n\nReturn a new hotloop.Future of this loop.\n\n"
+     ASYNCIO_LOOP "create_future"},
+    {"create_task", FASTCALL(hl_api_create_task), METH_FASTCALL | METH_KEYWORDS,
+     "create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine; return its Task.\n\n"
+     "Keywords as in this version's asyncio.  With a task factory, what it returns.\n"
+     ASYNCIO_LOOP "create_task"},
+    {"_add_callback", hl_api_add_callback, METH_O,
+     "_add_callback($self, handle, /)\n--\n\nAppend a handle to the ready queue."},
+    {"_add_callback_signalsafe", hl_api_add_callback_signalsafe, METH_O,
+     "_add_callback_signalsafe($self, handle, /)\n--\n\nThe same, and wake the loop."},
+    {"_write_to_self", hl_api_write_to_self, METH_NOARGS,
+     "_write_to_self($self, /)\n--\n\nWake the loop if it sleeps.  Thread-safe."},
+    {"_check_closed", loop_check_closed, METH_NOARGS,
+     "_check_closed($self, /)\n--\n\nRaise RuntimeError if the loop is closed."},
+    {"_drop_work", loop_drop_work_method, METH_NOARGS,
+     "_drop_work($self, /)\n--\n\nMark the loop closed; forget what is scheduled and watched."},
+    {"_executor_job", loop_executor_job, METH_O,
+     "_executor_job($self, change, /)\n--\n\nCount a job: 1 when submitted; anything but a\n"
+     "number (the future) when done.  Thread-safe."},
+    {"_watch", FASTCALL(loop_watch), METH_FASTCALL,
+     "_watch($self, fd, kind, file, callback, /, *args)\n--\n\nWatch fd for reading (1) or "
+     "writing (2)."},
+    {"_unwatch", FASTCALL(loop_unwatch), METH_FASTCALL,
+     "_unwatch($self, fd, kind, /)\n--\n\nStop watching; return whether it was watched."},
+    {"_watched_as", loop_watched_as, METH_O,
+     "_watched_as($self, file, /)\n--\n\nThe descriptor registered as this object, or -1."},
+    {"_watch_list", loop_watch_list, METH_NOARGS,
+     "_watch_list($self, /)\n--\n\nList (fd, file, reader, writer) of everything watched."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot loop_slots[] = {
+    {Py_tp_doc, "Loop()\n--\n\nThe scheduling half of hotloop.Loop, in C."},
+    {Py_tp_new, loop_tp_new},
+    {Py_tp_init, loop_tp_init},
+    {Py_tp_dealloc, loop_dealloc},
+    {Py_tp_traverse, loop_tp_traverse},
+    {Py_tp_clear, loop_tp_clear},
+    {Py_tp_setattro, loop_setattro},
+    {Py_tp_methods, loop_methods},
+    {Py_tp_getset, hl_loop_getset},
+    {0, NULL},
+};
+
+static PyType_Spec loop_spec = {
+    .name = "hotloop._core.Loop",
+    .basicsize = sizeof(hl_loop),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = loop_slots,
+};
+
+int
+hl_loop_type_init(PyObject *module, hl_state *state)
+{
+    state->LoopType = hl_type_new(module, &loop_spec, NULL, NULL);
+    return state->LoopType != NULL ? 0 : -1;
+}

@@ -1,0 +1,13 @@
+/* The Python face of the loop: hotloop._core.Loop. */
+#ifndef HL_API_LOOP_TYPE_H
+#define HL_API_LOOP_TYPE_H
+
+#include "py/state.h"
+
+int hl_loop_type_init(PyObject *module, hl_state *state);
+
+/* In a forked child: close the inherited descriptors of every loop by number, and mark the
+ * loops that were running, which must not go on here. */
+void hl_loops_after_fork(hl_state *state);
+
+#endif

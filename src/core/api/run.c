@@ -1,0 +1,299 @@
+/* Running the loop: what is set up, undone, and checked around the turns.
+ * https://docs.python.org/3/library/asyncio-eventloop.html#running-and-stopping-the-loop */
+#include "api/run.h"
+
+#include "sched/loop.h"
+#include "task/future.h"
+
+static int
+check_not_running(hl_loop *loop)
+{
+    if (loop->owner != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
+        return -1;
+    }
+    PyObject *running = PyObject_CallNoArgs(loop->state->get_running_loop);
+    if (running == NULL) {
+        return -1;
+    }
+    bool is_none = running == Py_None;
+    Py_DECREF(running);
+    if (!is_none) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Cannot run the event loop while another loop is running");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+call_and_drop(PyObject *result)
+{
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+static int
+set_running_loop(hl_loop *loop, PyObject *running)
+{
+    return call_and_drop(PyObject_CallOneArg(loop->state->set_running_loop, running));
+}
+
+/* Debug mode tracks where coroutines were made; off costs nothing here. */
+static int
+track_origins(hl_loop *loop, bool is_enabled)
+{
+    PyObject *enabled = loop->attrs[HL_ATTR_ORIGIN_TRACKING_ENABLED];
+    bool was_enabled = enabled != NULL && enabled != Py_False;
+    if (is_enabled == was_enabled) {
+        return 0;
+    }
+    return call_and_drop(PyObject_CallMethodOneArg(
+        (PyObject *)loop,
+        loop->state->str._set_coroutine_origin_tracking,
+        is_enabled ? Py_True : Py_False));
+}
+
+/* -- asynchronous generators' hooks ------------------------------------------------------------ */
+
+static int
+set_asyncgen_hooks(hl_state *state, PyObject *firstiter, PyObject *finalizer)
+{
+    PyObject *stack[] = {NULL, firstiter, finalizer};
+    return call_and_drop(PyObject_Vectorcall(state->set_asyncgen_hooks,
+                                             stack + 1,
+                                             2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                             NULL));
+}
+
+/* Install the loop's hooks; the old ones are kept in *old (new). */
+static int
+install_asyncgen_hooks(hl_loop *loop, PyObject **old)
+{
+    hl_state *state = loop->state;
+    *old = PyObject_CallNoArgs(state->get_asyncgen_hooks);
+    if (*old == NULL) {
+        return -1;
+    }
+    PyObject *firstiter =
+        PyObject_GetAttr((PyObject *)loop, state->str._asyncgen_firstiter_hook);
+    PyObject *finalizer =
+        PyObject_GetAttr((PyObject *)loop, state->str._asyncgen_finalizer_hook);
+    int error = firstiter != NULL && finalizer != NULL
+                    ? set_asyncgen_hooks(state, firstiter, finalizer)
+                    : -1;
+    Py_XDECREF(firstiter);
+    Py_XDECREF(finalizer);
+    return error;
+}
+
+static int
+restore_asyncgen_hooks(hl_loop *loop, PyObject *old)
+{
+    if (old == NULL) {
+        return 0;
+    }
+    PyObject *firstiter = PySequence_GetItem(old, 0);
+    PyObject *finalizer = PySequence_GetItem(old, 1);
+    int error = firstiter != NULL && finalizer != NULL
+                    ? set_asyncgen_hooks(loop->state, firstiter, finalizer)
+                    : -1;
+    Py_XDECREF(firstiter);
+    Py_XDECREF(finalizer);
+    return error;
+}
+
+/* -- run_forever ---------------------------------------------------------------------------------- */
+
+static int
+run_setup(hl_loop *loop, PyObject **old_hooks)
+{
+    if (track_origins(loop, loop->is_debug) < 0 ||
+        install_asyncgen_hooks(loop, old_hooks) < 0) {
+        return -1;
+    }
+    loop->owner = hl_thread_ident();
+    loop->is_wakeup_prepared = false;
+    if (hl_loop_refresh_overrides(loop) < 0) {
+        return -1;
+    }
+    return set_running_loop(loop, (PyObject *)loop);
+}
+
+/* Undo everything, whatever fails.  The exception raised before is the one that stays. */
+static int
+run_cleanup(hl_loop *loop, PyObject *old_hooks)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    loop->is_stopping = false;
+    loop->owner = 0;
+    int error = set_running_loop(loop, Py_None);
+    error |= track_origins(loop, false);
+    error |= restore_asyncgen_hooks(loop, old_hooks);
+    if (loop->is_wakeup_prepared) {
+        loop->is_wakeup_prepared = false;
+        error |= call_and_drop(PyObject_CallMethodNoArgs(
+            (PyObject *)loop, loop->state->str._after_block));
+    }
+    if (exception != NULL) {
+        PyErr_Clear();
+        PyErr_SetRaisedException(exception);
+        return -1;
+    }
+    return error;
+}
+
+static int
+run_turns(hl_loop *loop)
+{
+    int error;
+    do {
+        error = loop->overrides & HL_OVERRIDE_RUN_ONCE
+                    ? call_and_drop(PyObject_CallMethodNoArgs(
+                          (PyObject *)loop, loop->state->str._run_once))
+                    : hl_loop_turn(loop);
+    } while (error == 0 && !loop->is_stopping);
+    return error;
+}
+
+PyObject *
+hl_api_run_forever(PyObject *self, PyObject *unused)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *old_hooks = NULL;
+    if (hl_loop_check_open(loop) < 0 || check_not_running(loop) < 0) {
+        return NULL;
+    }
+    int error = run_setup(loop, &old_hooks);
+    if (error == 0) {
+        error = run_turns(loop);
+    }
+    if (run_cleanup(loop, old_hooks) < 0) {
+        error = -1;
+    }
+    Py_XDECREF(old_hooks);
+    if (error < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+hl_api_run_once(PyObject *self, PyObject *unused)
+{
+    if (hl_loop_turn((hl_loop *)self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- run_until_complete ------------------------------------------------------------------------------ */
+
+/* The future to wait for.  *is_new_task: it was made here.  New, or NULL. */
+static PyObject *
+future_to_run(hl_loop *loop, PyObject *awaitable, bool *is_new_task)
+{
+    hl_state *state = loop->state;
+    PyObject *answer = PyObject_CallOneArg(state->isfuture, awaitable);
+    int is_future = answer != NULL ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    if (is_future < 0) {
+        return NULL;
+    }
+    *is_new_task = !is_future;
+    if (*is_new_task && PyCoro_CheckExact(awaitable)) {
+        return PyObject_CallMethodOneArg(
+            (PyObject *)loop, state->str.create_task, awaitable);
+    }
+    PyObject *names = PyTuple_Pack(1, state->str.loop);
+    if (names == NULL) {
+        return NULL;
+    }
+    PyObject *stack[] = {NULL, awaitable, (PyObject *)loop};
+    PyObject *future = PyObject_Vectorcall(
+        state->ensure_future, stack + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    Py_DECREF(names);
+    return future;
+}
+
+static int
+is_true_method(PyObject *object, PyObject *name)
+{
+    PyObject *answer = PyObject_CallMethodNoArgs(object, name);
+    int is_true = answer != NULL ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    return is_true;
+}
+
+/* The coroutine raised out of the loop: nobody else can read its exception. */
+static int
+consume_exception(hl_state *state, PyObject *task)
+{
+    int is_done = is_true_method(task, state->str.done);
+    int is_cancelled = is_done > 0 ? is_true_method(task, state->str.cancelled) : is_done;
+    if (is_done <= 0 || is_cancelled != 0) {
+        return is_done < 0 || is_cancelled < 0 ? -1 : 0;
+    }
+    return call_and_drop(PyObject_CallMethodNoArgs(task, state->str.exception));
+}
+
+/* Run until the callback on future stops the loop.  Returns 0 or -1. */
+static int
+run_until_stopped(hl_loop *loop, PyObject *future, bool is_new_task)
+{
+    hl_state *state = loop->state;
+    if (call_and_drop(PyObject_CallMethodOneArg(future,
+                                                state->str.add_done_callback,
+                                                state->run_until_complete_cb)) < 0) {
+        return -1;
+    }
+    int error = call_and_drop(
+        PyObject_CallMethodNoArgs((PyObject *)loop, state->str.run_forever));
+    PyObject *exception = PyErr_GetRaisedException();
+    if (error < 0 && is_new_task) {
+        error |= consume_exception(state, future);
+    }
+    error |= call_and_drop(PyObject_CallMethodOneArg(
+        future, state->str.remove_done_callback, state->run_until_complete_cb));
+    if (exception != NULL) {
+        PyErr_Clear();
+        PyErr_SetRaisedException(exception);
+    }
+    return error;
+}
+
+PyObject *
+hl_api_run_until_complete(PyObject *self, PyObject *awaitable)
+{
+    hl_loop *loop = (hl_loop *)self;
+    hl_state *state = loop->state;
+    bool is_new_task = false;
+    PyObject *result = NULL;
+    if (hl_loop_check_open(loop) < 0 || check_not_running(loop) < 0) {
+        return NULL;
+    }
+    PyObject *future = future_to_run(loop, awaitable, &is_new_task);
+    if (future == NULL) {
+        return NULL;
+    }
+    /* If it does not complete, the RuntimeError below says so: no log line as well. */
+    if (is_new_task &&
+        PyObject_SetAttr(future, state->str._log_destroy_pending, Py_False) < 0) {
+        goto done;
+    }
+    if (run_until_stopped(loop, future, is_new_task) < 0) {
+        goto done;
+    }
+    int is_done = is_true_method(future, state->str.done);
+    if (is_done == 0) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Event loop stopped before Future completed.");
+    }
+    if (is_done > 0) {
+        result = PyObject_CallMethodNoArgs(future, state->str.result);
+    }
+
+done:
+    Py_DECREF(future);
+    return result;
+}

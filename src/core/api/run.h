@@ -1,0 +1,11 @@
+/* The methods of Loop that run it. */
+#ifndef HL_API_RUN_H
+#define HL_API_RUN_H
+
+#include "py/compat.h"
+
+PyObject *hl_api_run_forever(PyObject *self, PyObject *unused);
+PyObject *hl_api_run_until_complete(PyObject *self, PyObject *future);
+PyObject *hl_api_run_once(PyObject *self, PyObject *unused);
+
+#endif

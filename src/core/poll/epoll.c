@@ -1,0 +1,289 @@
+/* The epoll(7) backend of poller.h.  eventfd(2) wakes; epoll_pwait2(2) (Linux 5.11) gives
+ * nanosecond timeouts, with epoll_wait's milliseconds, rounded up, on older kernels. */
+#include "poll/poller.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_epoll_pwait2
+#define SYS_epoll_pwait2 441 /* the same number on every architecture */
+#endif
+
+/* Event data of the eventfd.  A descriptor's data never has all bits set, because its
+ * lower half is a non-negative int. */
+static const uint64_t WAKE_DATA = UINT64_MAX;
+
+enum { FIRST_SLOTS = 64, MAX_EVENTS = 256 };
+
+void
+hl_poller_init(hl_poller *poller)
+{
+    *poller = (hl_poller){.epoll_fd = -1, .wake_fd = -1};
+}
+
+static void
+poller_close_descriptors(hl_poller *poller)
+{
+    if (poller->epoll_fd >= 0) {
+        close(poller->epoll_fd);
+        poller->epoll_fd = -1;
+    }
+    if (poller->wake_fd >= 0) {
+        close(poller->wake_fd);
+        poller->wake_fd = -1;
+    }
+}
+
+void
+hl_poller_fini(hl_poller *poller)
+{
+    poller_close_descriptors(poller);
+    free(poller->slots);
+    hl_poller_init(poller);
+}
+
+void
+hl_poller_forget(hl_poller *poller)
+{
+    poller_close_descriptors(poller);
+}
+
+static int
+poller_open(hl_poller *poller)
+{
+    if (poller->epoll_fd >= 0) {
+        return 0;
+    }
+    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return poller->epoll_fd < 0 ? -errno : 0;
+}
+
+static int
+poller_grow(hl_poller *poller, int fd)
+{
+    size_t count = poller->slot_count > 0 ? poller->slot_count : FIRST_SLOTS;
+    while (count <= (size_t)fd) {
+        count *= 2;
+    }
+    hl_poll_slot *slots = realloc(poller->slots, count * sizeof(*slots));
+    if (slots == NULL) {
+        return -ENOMEM;
+    }
+    memset(slots + poller->slot_count, 0, (count - poller->slot_count) * sizeof(*slots));
+    poller->slots = slots;
+    poller->slot_count = count;
+    return 0;
+}
+
+static inline uint64_t
+event_data(const hl_poll_slot *slot, int fd)
+{
+    return (uint64_t)slot->generation << 32 | (uint32_t)fd;
+}
+
+static int
+poller_control(hl_poller *poller, int operation, int fd, int interest)
+{
+    struct epoll_event event = {.data.u64 = event_data(&poller->slots[fd], fd)};
+    if (interest & HL_POLL_READ) {
+        event.events |= EPOLLIN;
+    }
+    if (interest & HL_POLL_WRITE) {
+        event.events |= EPOLLOUT;
+    }
+    return epoll_ctl(poller->epoll_fd, operation, fd, &event) < 0 ? -errno : 0;
+}
+
+static void
+poller_unwatch(hl_poller *poller, int fd)
+{
+    /* The descriptor may be closed already, which removed it: an error says no more. */
+    (void)poller_control(poller, EPOLL_CTL_DEL, fd, 0);
+    poller->slots[fd].interest = 0;
+    poller->registered--;
+}
+
+static int
+poller_add(hl_poller *poller, int fd, int interest)
+{
+    poller->slots[fd].generation++;
+    int error = poller_control(poller, EPOLL_CTL_ADD, fd, interest);
+    if (error == -EEXIST) {
+        /* Another owner of the number left a registration that a duplicate kept alive. */
+        error = poller_control(poller, EPOLL_CTL_MOD, fd, interest);
+    }
+    return error;
+}
+
+static int
+poller_change(hl_poller *poller, int fd, int interest)
+{
+    int error = poller_control(poller, EPOLL_CTL_MOD, fd, interest);
+    /* ENOENT: the number was closed and opened anew since; watch the new file. */
+    return error == -ENOENT ? poller_add(poller, fd, interest) : error;
+}
+
+int
+hl_poller_watch(hl_poller *poller, int fd, int interest)
+{
+    assert(fd >= 0);
+    int before = hl_poller_interest(poller, fd);
+    if (interest == 0) {
+        if (before != 0) {
+            poller_unwatch(poller, fd);
+        }
+        return 0;
+    }
+    int error = poller_open(poller);
+    if (error == 0 && (size_t)fd >= poller->slot_count) {
+        error = poller_grow(poller, fd);
+    }
+    if (error < 0) {
+        return error;
+    }
+    error = before != 0 ? poller_change(poller, fd, interest)
+                        : poller_add(poller, fd, interest);
+    if (error < 0) {
+        if (before != 0) {
+            poller_unwatch(poller, fd);
+        }
+        return error;
+    }
+    poller->slots[fd].interest = interest;
+    poller->registered += before == 0;
+    return 0;
+}
+
+int
+hl_poller_restore(hl_poller *poller)
+{
+    if (poller->registered == 0 || poller->epoll_fd >= 0) {
+        return 0;
+    }
+    int error = poller_open(poller);
+    for (size_t fd = 0; error == 0 && fd < poller->slot_count; fd++) {
+        if (poller->slots[fd].interest == 0) {
+            continue;
+        }
+        if (poller_add(poller, (int)fd, poller->slots[fd].interest) < 0) {
+            /* Closed in the child: nothing to wait for there. */
+            poller->slots[fd].interest = 0;
+            poller->registered--;
+        }
+    }
+    return error;
+}
+
+int
+hl_poller_open_wake(hl_poller *poller)
+{
+    if (poller->wake_fd >= 0) {
+        return 0;
+    }
+    int error = poller_open(poller);
+    if (error < 0) {
+        return error;
+    }
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0) {
+        return -errno;
+    }
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKE_DATA};
+    if (epoll_ctl(poller->epoll_fd, EPOLL_CTL_ADD, fd, &event) < 0) {
+        error = -errno;
+        close(fd);
+        return error;
+    }
+    poller->wake_fd = fd;
+    return 0;
+}
+
+void
+hl_poller_wake(const hl_poller *poller)
+{
+    if (poller->wake_fd < 0) {
+        return;
+    }
+    int saved_errno = errno;
+    uint64_t one = 1;
+    /* EAGAIN means that the counter is full: the wake-up is there already. */
+    ssize_t written = write(poller->wake_fd, &one, sizeof(one));
+    (void)written;
+    errno = saved_errno;
+}
+
+static int
+wait_milliseconds(int epoll_fd, struct epoll_event *raw, int capacity, int64_t timeout_ns)
+{
+    int64_t milliseconds = timeout_ns < 0 ? -1 : (timeout_ns + 999999) / 1000000;
+    return epoll_wait(epoll_fd, raw, capacity, (int)milliseconds);
+}
+
+/* The system call alone.  A poll and an endless wait need no clock and use epoll_wait. */
+static int
+poller_sleep(hl_poller *poller, struct epoll_event *raw, int capacity, int64_t timeout_ns)
+{
+    if (timeout_ns <= 0) {
+        return epoll_wait(poller->epoll_fd, raw, capacity, timeout_ns < 0 ? -1 : 0);
+    }
+    struct timespec timeout = {.tv_sec = timeout_ns / 1000000000,
+                               .tv_nsec = timeout_ns % 1000000000};
+    int count = (int)syscall(
+        SYS_epoll_pwait2, poller->epoll_fd, raw, capacity, &timeout, NULL, (size_t)0);
+    if (count < 0 && (errno == ENOSYS || errno == EPERM)) {
+        /* Before Linux 5.11, or a seccomp profile that does not know the call. */
+        count = wait_milliseconds(poller->epoll_fd, raw, capacity, timeout_ns);
+    }
+    return count;
+}
+
+static void
+poller_consume_wake(hl_poller *poller)
+{
+    uint64_t count;
+    ssize_t got = read(poller->wake_fd, &count, sizeof(count));
+    (void)got; /* EAGAIN: another reader is not possible, an empty counter harmless */
+}
+
+int
+hl_poller_wait(hl_poller *poller, int64_t timeout_ns, hl_poll_event *events, int capacity)
+{
+    struct epoll_event raw[MAX_EVENTS];
+    int error = poller_open(poller);
+    if (error < 0) {
+        return error;
+    }
+    int count = poller_sleep(
+        poller, raw, capacity < MAX_EVENTS ? capacity : MAX_EVENTS, timeout_ns);
+    if (count < 0) {
+        return -errno;
+    }
+    int filled = 0;
+    for (int i = 0; i < count; i++) {
+        if (raw[i].data.u64 == WAKE_DATA) {
+            poller_consume_wake(poller);
+            continue;
+        }
+        int fd = (int)(uint32_t)raw[i].data.u64;
+        const hl_poll_slot *slot = &poller->slots[fd];
+        if (slot->generation != raw[i].data.u64 >> 32) {
+            continue; /* of an earlier registration */
+        }
+        int ready = 0;
+        if (raw[i].events & ~(uint32_t)EPOLLOUT) {
+            ready |= HL_POLL_READ;
+        }
+        if (raw[i].events & ~(uint32_t)EPOLLIN) {
+            ready |= HL_POLL_WRITE;
+        }
+        events[filled++] = (hl_poll_event){.fd = fd, .ready = ready & slot->interest};
+    }
+    return filled;
+}

@@ -1,0 +1,73 @@
+/* Readiness of descriptors, and the sleep of the loop.
+ *
+ * The poller knows the kernel and no Python: errors are -errno.  It collects events and
+ * calls nobody.  Every registration carries a generation in the event data; an event of
+ * an earlier registration of the same number is dropped, so that a recycled descriptor
+ * never sees its predecessor's events.  Level-triggered epoll(7).
+ *
+ * The epoll set and the wake-up eventfd are made at first need: a loop that only runs
+ * callbacks never makes a system call here. */
+#ifndef HL_POLL_POLLER_H
+#define HL_POLL_POLLER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { HL_POLL_READ = 1, HL_POLL_WRITE = 2 };
+
+typedef struct {
+    int fd;
+    int ready; /* HL_POLL_READ | HL_POLL_WRITE; a hang-up or an error counts as both */
+} hl_poll_event;
+
+typedef struct {
+    uint32_t generation; /* changes with every new registration of this number */
+    int interest;        /* HL_POLL_READ | HL_POLL_WRITE, 0: not registered */
+} hl_poll_slot;
+
+typedef struct {
+    int epoll_fd;        /* owned; -1 until first needed */
+    int wake_fd;         /* owned eventfd; -1 until first needed */
+    hl_poll_slot *slots; /* owned; indexed by descriptor */
+    size_t slot_count;
+    size_t registered; /* descriptors with an interest */
+} hl_poller;
+
+void hl_poller_init(hl_poller *poller);
+
+/* Close what the poller opened and forget every registration. */
+void hl_poller_fini(hl_poller *poller);
+
+/* In a forked child: close the inherited descriptors by number (never through epoll_ctl,
+ * which would change the parent's set) and keep the interests, to be registered anew
+ * with hl_poller_restore. */
+void hl_poller_forget(hl_poller *poller);
+
+/* Register again, in a set of this process, what was registered.  Returns 0 or -errno. */
+int hl_poller_restore(hl_poller *poller);
+
+/* What fd is watched for now; 0 if not registered. */
+static inline int
+hl_poller_interest(const hl_poller *poller, int fd)
+{
+    return fd >= 0 && (size_t)fd < poller->slot_count ? poller->slots[fd].interest : 0;
+}
+
+/* Watch fd for exactly interest (0: stop watching).  Returns 0 or -errno; on an error
+ * of adding or changing, fd is not watched any more. */
+int hl_poller_watch(hl_poller *poller, int fd, int interest);
+
+/* Wait at most timeout_ns (0: poll, negative: for ever) and fill events.  Returns the
+ * number filled, or -errno (-EINTR: a signal came).  A wake-up is consumed silently. */
+int hl_poller_wait(hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
+                   int capacity);
+
+/* Make sure that hl_poller_wake has something to write to.  Returns 0 or -errno. */
+int hl_poller_open_wake(hl_poller *poller);
+
+/* End the current or the next wait.  Safe from any thread and in signal handlers; does
+ * nothing before hl_poller_open_wake. */
+void hl_poller_wake(const hl_poller *poller);
+
+#endif

@@ -1,0 +1,244 @@
+/* The module's state: everything that lives once per interpreter.
+ *
+ * Types, interned names, and what was imported from asyncio.  Every field is owned unless
+ * it says otherwise.  Reached from an object of ours through its type's module, or in hot
+ * paths through the loop, which keeps a borrowed pointer (the module outlives every object
+ * of its types, because the types hold it). */
+#ifndef HL_PY_STATE_H
+#define HL_PY_STATE_H
+
+#include "py/compat.h"
+
+#include <stdint.h>
+
+/* Interned names, each as state->str.<name>. */
+#define HL_NAMES(X)                                                                    \
+    X(add)                                                                             \
+    X(add_done_callback)                                                               \
+    X(aclose)                                                                          \
+    X(_asyncio_future_blocking)                                                        \
+    X(_asyncio_awaited_by)                                                             \
+    X(_loop)                                                                           \
+    X(call_at)                                                                         \
+    X(call_exception_handler)                                                          \
+    X(call_later)                                                                      \
+    X(call_soon)                                                                       \
+    X(call_soon_threadsafe)                                                            \
+    X(cancel)                                                                          \
+    X(close)                                                                           \
+    X(context)                                                                         \
+    X(coro)                                                                            \
+    X(create_future)                                                                   \
+    X(create_task)                                                                     \
+    X(_create_task_with_factory)                                                       \
+    X(_check_callback)                                                                 \
+    X(discard)                                                                         \
+    X(eager_start)                                                                     \
+    X(exception)                                                                       \
+    X(firstiter)                                                                       \
+    X(finalizer)                                                                       \
+    X(future)                                                                          \
+    X(get_debug)                                                                       \
+    X(get_event_loop)                                                                  \
+    X(get_loop)                                                                        \
+    X(handle)                                                                          \
+    X(is_running)                                                                      \
+    X(limit)                                                                           \
+    X(file)                                                                            \
+    X(loop)                                                                            \
+    X(message)                                                                         \
+    X(msg)                                                                             \
+    X(name)                                                                            \
+    X(result)                                                                          \
+    X(_run_once)                                                                       \
+    X(run)                                                                             \
+    X(run_forever)                                                                     \
+    X(stop)                                                                            \
+    X(_run)                                                                            \
+    X(send)                                                                            \
+    X(source_traceback)                                                                \
+    X(task)                                                                            \
+    X(_fork_error)                                                                     \
+    X(throw)                                                                           \
+    X(time)                                                                            \
+    X(PENDING)                                                                         \
+    X(CANCELLED)                                                                       \
+    X(FINISHED)                                                                        \
+    X(_asyncgen_firstiter_hook)                                                        \
+    X(_asyncgen_finalizer_hook)                                                        \
+    X(_set_coroutine_origin_tracking)                                                  \
+    X(_write_to_self)                                                                  \
+    X(_prepare_to_block)                                                               \
+    X(_after_block)                                                                    \
+    X(_handle_failed)                                                                  \
+    X(_timer_handle_cancelled)                                                         \
+    X(log_destroy_pending)                                                             \
+    X(_log_destroy_pending)                                                            \
+    X(_report_slow)                                                                    \
+    X(remove_done_callback)                                                            \
+    X(set_result)                                                                      \
+    X(callback)                                                                        \
+    X(args)                                                                            \
+    X(when)                                                                            \
+    X(done)                                                                            \
+    X(cancelled)
+
+/* What is counted in debug builds: live objects and how many were ever made. */
+typedef enum {
+    HL_COUNT_LOOP,
+    HL_COUNT_FUTURE,
+    HL_COUNT_TASK,
+    HL_COUNT_HANDLE,
+    HL_COUNT_TIMER_HANDLE,
+    HL_COUNT_FUTURE_ITER,
+    HL_COUNT_KINDS
+} hl_count_kind;
+
+/* Freed objects of one exact type, linked through a field of their own. */
+typedef struct {
+    PyObject *first; /* owned, untracked, with every other field cleared */
+    int count;
+} hl_freelist;
+
+enum { HL_FREELIST_LIMIT = 256 };
+
+struct hl_loop;
+
+typedef struct {
+    /* Our types. */
+    PyTypeObject *LoopType;
+    PyTypeObject *FutureType;
+    PyTypeObject *FutureIterType;
+    PyTypeObject *TaskType;
+    PyTypeObject *TaskStepType;
+    PyTypeObject *HandleType;
+    PyTypeObject *TimerHandleType;
+
+    /* asyncio's types that ours derive from or treat specially. */
+    PyTypeObject *StockFutureType;
+    PyTypeObject *StockTaskType;
+    PyTypeObject *StockHandleType;
+    PyTypeObject *StockTimerHandleType;
+
+    /* asyncio's functions. */
+    PyObject *CancelledError;
+    PyObject *InvalidStateError;
+    PyObject *iscoroutine;
+    PyObject *isfuture;
+    PyObject *ensure_future;
+    PyObject *run_until_complete_cb; /* base_events' own done callback */
+    PyObject *is_debug_mode;
+    PyObject *extract_stack;
+    PyObject *get_event_loop; /* asyncio.events.get_event_loop */
+    PyObject *get_running_loop; /* _asyncio._get_running_loop */
+    PyObject *set_running_loop;
+    PyObject *enter_task;
+    PyObject *leave_task;
+    PyObject *swap_current_task; /* NULL on 3.11 */
+    PyObject *register_task;
+    PyObject *unregister_task;
+    PyObject *eager_task_factory; /* asyncio.eager_task_factory; NULL on 3.11 */
+    PyObject *get_asyncgen_hooks;
+    PyObject *set_asyncgen_hooks;
+    PyObject *current_tasks;   /* {loop: task}, up to 3.13 */
+    PyObject *scheduled_tasks; /* the WeakSet of tasks, up to 3.13 */
+    PyObject *eager_tasks;     /* the set of eagerly run tasks, 3.12 and 3.13 */
+
+    /* Functions of hotloop._support, called on cold paths. */
+    PyObject *support;
+
+    /* True if Future and Task are ours; else the layout check failed. */
+    bool is_native;
+    PyObject *layout_problem; /* str, or None */
+
+    /* Offsets in CPython's thread state found at import (3.14 and later). */
+    Py_ssize_t running_task_offset;
+    Py_ssize_t task_list_offset;
+
+    /* Native tasks that are not done, up to 3.13: task/registry.h. */
+    PyObject **tasks; /* owned array of borrowed tasks */
+    size_t task_count;
+    size_t task_capacity;
+    bool is_task_set_decided; /* whether `tasks` or the WeakSet is used */
+    bool is_task_set_chained;
+
+    /* What this version's set_exception(StopIteration()) does: wrap it in RuntimeError, or
+     * refuse it.  It changed in a micro release, so it is probed. */
+    bool wraps_stop_iteration;
+
+    uint64_t task_name_counter;
+    hl_freelist free_futures;
+    hl_freelist free_tasks;
+    hl_freelist free_iterators;
+    hl_freelist free_handles;
+    hl_freelist free_timer_handles;
+
+    /* All loops, so that a forked child can disown their descriptors.  Borrowed. */
+    struct hl_loop *loops;
+
+    PyObject *empty_tuple;
+    PyObject *context_names; /* ("context",) */
+
+    struct {
+#define HL_FIELD(name) PyObject *name;
+        HL_NAMES(HL_FIELD)
+#undef HL_FIELD
+    } str;
+
+#ifdef HL_DEBUG
+    Py_ssize_t live[HL_COUNT_KINDS];
+    Py_ssize_t created[HL_COUNT_KINDS];
+    Py_ssize_t steps;
+#endif
+} hl_state;
+
+extern PyModuleDef hl_module_def;
+
+/* The state of the module that an object's type, or a base of it, belongs to.  Borrowed;
+ * NULL with TypeError if object is not of a type of ours. */
+static inline hl_state *
+hl_state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &hl_module_def);
+    return module != NULL ? (hl_state *)PyModule_GetState(module) : NULL;
+}
+
+static inline hl_state *
+hl_state_of(PyObject *object)
+{
+    return hl_state_of_type(Py_TYPE(object));
+}
+
+/* The same for a dying object, without raising: NULL if the module is gone already, as it
+ * can be while the interpreter ends.  Borrowed. */
+static inline hl_state *
+hl_state_in_dealloc(PyTypeObject *type)
+{
+    while (type != NULL && PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) {
+        PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+        if (module != NULL && PyModule_GetDef(module) == &hl_module_def) {
+            return (hl_state *)PyModule_GetState(module);
+        }
+        type = type->tp_base;
+    }
+    return NULL;
+}
+
+/* Counting costs nothing in release builds.  Relaxed atomics: the numbers are read at rest. */
+#ifdef HL_DEBUG
+#define hl_count_new(state, kind)                                                      \
+    ((void)__atomic_add_fetch(&(state)->live[kind], 1, __ATOMIC_RELAXED),              \
+     (void)__atomic_add_fetch(&(state)->created[kind], 1, __ATOMIC_RELAXED))
+#define hl_count_free(state, kind)                                                     \
+    ((state) != NULL                                                                   \
+         ? (void)__atomic_sub_fetch(&(state)->live[kind], 1, __ATOMIC_RELAXED)         \
+         : (void)0)
+#define hl_count_step(state)                                                           \
+    ((void)__atomic_add_fetch(&(state)->steps, 1, __ATOMIC_RELAXED))
+#else
+#define hl_count_new(state, kind) ((void)(state))
+#define hl_count_free(state, kind) ((void)(state))
+#define hl_count_step(state) ((void)(state))
+#endif
+
+#endif

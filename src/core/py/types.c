@@ -1,0 +1,34 @@
+/* The helpers of types.h. */
+#include "py/types.h"
+
+PyTypeObject *
+hl_type_new(PyObject *module, PyType_Spec *spec, PyTypeObject *first, PyTypeObject *second)
+{
+    PyObject *bases = NULL;
+    if (second != NULL) {
+        bases = PyTuple_Pack(2, first, second);
+    }
+    else if (first != NULL) {
+        bases = PyTuple_Pack(1, first);
+    }
+    if (bases == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *type = PyType_FromModuleAndSpec(module, spec, bases);
+    Py_XDECREF(bases);
+    return (PyTypeObject *)type;
+}
+
+int
+hl_import(PyObject **slot, PyObject *module, const char *name, bool is_optional)
+{
+    *slot = PyObject_GetAttrString(module, name);
+    if (*slot != NULL) {
+        return 0;
+    }
+    if (!is_optional || !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    PyErr_Clear(); /* AttributeError: this version has no such thing */
+    return 0;
+}

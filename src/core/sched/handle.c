@@ -1,0 +1,913 @@
+/* The Handle and TimerHandle types of handle.h.
+ *
+ * Order of a life: new -> (ready queue or heap) -> run or cancelled -> freelist.  A handle
+ * keeps its callback after it ran, as asyncio's does; cancel drops callback and arguments.
+ * References: https://docs.python.org/3/library/asyncio-eventloop.html#callback-handles */
+#include "sched/handle.h"
+
+#include "py/args.h"
+#include "py/freelist.h"
+#include "py/types.h"
+
+#include <structmember.h>
+
+/* -- storage ----------------------------------------------------------------------- */
+
+/* Put arguments in: one as it is, others as a tuple.  Returns 0 or -1. */
+static inline int
+handle_store_args(hl_handle *handle, hl_state *state, PyObject *const *args,
+                  Py_ssize_t nargs)
+{
+    if (nargs == 1) {
+        handle->args = Py_NewRef(args[0]);
+        handle->cancelled = Py_NewRef(Py_None);
+        return 0;
+    }
+    handle->cancelled = Py_NewRef(Py_False);
+    if (nargs == 0) {
+        handle->args = Py_NewRef(state->empty_tuple);
+        return 0;
+    }
+    PyObject *tuple = PyTuple_New(nargs);
+    if (tuple == NULL) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    }
+    handle->args = tuple;
+    return 0;
+}
+
+static int
+handle_record_source(hl_handle *handle, hl_state *state)
+{
+    handle->source_traceback = PyObject_CallMethod(state->support, "extract_stack", NULL);
+    return handle->source_traceback != NULL ? 0 : -1;
+}
+
+/* Fill a handle whose fields are all NULL.  Returns 0 or -1. */
+static inline int
+handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback, PyObject *const *args,
+            Py_ssize_t nargs, PyObject *context)
+{
+    handle->context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
+    if (handle->context == NULL ||
+        handle_store_args(handle, loop->state, args, nargs) < 0) {
+        return -1;
+    }
+    handle->callback = Py_NewRef(callback);
+    handle->loop = Py_NewRef((PyObject *)loop);
+    return loop->is_debug ? handle_record_source(handle, loop->state) : 0;
+}
+
+PyObject *
+hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+              PyObject *context)
+{
+    hl_state *state = loop->state;
+    PyObject *self = hl_freelist_pop(
+        &state->free_handles, state->HandleType, offsetof(hl_handle, args));
+    if (self != NULL) {
+        PyObject_GC_Track(self);
+    }
+    else {
+        self = state->HandleType->tp_alloc(state->HandleType, 0);
+        if (self == NULL) {
+            return NULL;
+        }
+    }
+    hl_count_new(state, HL_COUNT_HANDLE);
+    if (handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return self;
+}
+
+PyObject *
+hl_timer_handle_new(hl_loop *loop, PyObject *when, PyObject *callback,
+                    PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+{
+    hl_state *state = loop->state;
+    PyObject *self = hl_freelist_pop(
+        &state->free_timer_handles, state->TimerHandleType, offsetof(hl_handle, args));
+    if (self != NULL) {
+        PyObject_GC_Track(self);
+    }
+    else {
+        self = state->TimerHandleType->tp_alloc(state->TimerHandleType, 0);
+        if (self == NULL) {
+            return NULL;
+        }
+    }
+    hl_count_new(state, HL_COUNT_TIMER_HANDLE);
+    hl_timer_handle *timer = (hl_timer_handle *)self;
+    timer->node.index = HL_HEAP_OUTSIDE;
+    timer->when = Py_NewRef(when);
+    if (handle_fill(&timer->handle, loop, callback, args, nargs, context) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return self;
+}
+
+static PyObject *
+handle_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    hl_state *state = hl_state_of_type(type);
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    if (PyType_IsSubtype(type, state->TimerHandleType)) {
+        ((hl_timer_handle *)self)->node.index = HL_HEAP_OUTSIDE;
+        hl_count_new(state, HL_COUNT_TIMER_HANDLE);
+    }
+    else {
+        hl_count_new(state, HL_COUNT_HANDLE);
+    }
+    return self;
+}
+
+static int
+handle_clear(PyObject *self)
+{
+    hl_handle *handle = (hl_handle *)self;
+    Py_CLEAR(handle->args);
+    Py_CLEAR(handle->callback);
+    Py_CLEAR(handle->cancelled);
+    Py_CLEAR(handle->context);
+    Py_CLEAR(handle->loop);
+    Py_CLEAR(handle->repr);
+    Py_CLEAR(handle->source_traceback);
+    return 0;
+}
+
+static int
+handle_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    hl_handle *handle = (hl_handle *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(handle->args);
+    Py_VISIT(handle->callback);
+    Py_VISIT(handle->context);
+    Py_VISIT(handle->loop);
+    Py_VISIT(handle->repr);
+    Py_VISIT(handle->source_traceback);
+    return 0;
+}
+
+static int
+timer_clear(PyObject *self)
+{
+    hl_timer_handle *timer = (hl_timer_handle *)self;
+    Py_CLEAR(timer->scheduled);
+    Py_CLEAR(timer->when);
+    return handle_clear(self);
+}
+
+static int
+timer_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    hl_timer_handle *timer = (hl_timer_handle *)self;
+    Py_VISIT(timer->scheduled);
+    Py_VISIT(timer->when);
+    return handle_traverse(self, visit, arg);
+}
+
+static void
+handle_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    hl_state *state = hl_state_in_dealloc(type);
+    PyObject_GC_UnTrack(self);
+    PyObject_ClearWeakRefs(self);
+    handle_clear(self);
+    hl_count_free(state, HL_COUNT_HANDLE);
+    if (state != NULL && type == state->HandleType &&
+        hl_freelist_push(&state->free_handles, self, type, offsetof(hl_handle, args))) {
+        return;
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static void
+timer_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    hl_state *state = hl_state_in_dealloc(type);
+    assert(((hl_timer_handle *)self)->node.index == HL_HEAP_OUTSIDE);
+    PyObject_GC_UnTrack(self);
+    PyObject_ClearWeakRefs(self);
+    timer_clear(self);
+    hl_count_free(state, HL_COUNT_TIMER_HANDLE);
+    if (state != NULL && type == state->TimerHandleType &&
+        hl_freelist_push(
+            &state->free_timer_handles, self, type, offsetof(hl_handle, args))) {
+        return;
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* -- __init__, as asyncio's Python signature ---------------------------------------- */
+
+static int
+handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
+                   PyObject *args, PyObject *loop, PyObject *context)
+{
+    PyObject *debug = PyObject_CallMethodNoArgs(loop, state->str.get_debug);
+    int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
+    Py_XDECREF(debug);
+    if (is_debug < 0) {
+        return -1;
+    }
+    PyObject *copy = context == NULL || context == Py_None ? PyContext_CopyCurrent()
+                                                           : Py_NewRef(context);
+    if (copy == NULL) {
+        return -1;
+    }
+    handle_clear((PyObject *)handle);
+    handle->context = copy;
+    handle->loop = Py_NewRef(loop);
+    handle->callback = Py_NewRef(callback);
+    handle->args = Py_NewRef(args);
+    handle->cancelled = Py_NewRef(Py_False);
+    return is_debug ? handle_record_source(handle, state) : 0;
+}
+
+static int
+handle_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    hl_state *state = hl_state_of(self);
+    PyObject *const names[] = {
+        state->str.callback, state->str.args, state->str.loop, state->str.context, NULL};
+    PyObject *values[4] = {NULL};
+    if (hl_args_parse_init("Handle.__init__", args, kwargs, names, 3, 4, values) < 0) {
+        return -1;
+    }
+    return handle_init_fields(
+        (hl_handle *)self, state, values[0], values[1], values[2], values[3]);
+}
+
+static int
+timer_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    hl_state *state = hl_state_of(self);
+    hl_timer_handle *timer = (hl_timer_handle *)self;
+    PyObject *const names[] = {state->str.when,
+                               state->str.callback,
+                               state->str.args,
+                               state->str.loop,
+                               state->str.context,
+                               NULL};
+    PyObject *values[5] = {NULL};
+    if (hl_args_parse_init("TimerHandle.__init__", args, kwargs, names, 4, 5, values) < 0) {
+        return -1;
+    }
+    if (timer->node.index != HL_HEAP_OUTSIDE) {
+        PyErr_SetString(PyExc_RuntimeError, "the timer handle is scheduled");
+        return -1;
+    }
+    if (handle_init_fields(
+            &timer->handle, state, values[1], values[2], values[3], values[4]) < 0) {
+        return -1;
+    }
+    Py_XSETREF(timer->when, Py_NewRef(values[0]));
+    return 0;
+}
+
+/* -- cancelling and running --------------------------------------------------------- */
+
+static PyObject *
+handle_args_tuple(const hl_handle *handle)
+{
+    if (handle->cancelled == Py_None) {
+        return PyTuple_Pack(1, handle->args);
+    }
+    return Py_NewRef(handle->args != NULL ? handle->args : Py_None);
+}
+
+/* In debug mode the text of the handle is kept: callback and arguments go. */
+static int
+handle_keep_repr(hl_handle *handle, hl_state *state)
+{
+    if (handle->loop == NULL) {
+        return 0;
+    }
+    PyObject *debug = PyObject_CallMethodNoArgs(handle->loop, state->str.get_debug);
+    int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
+    Py_XDECREF(debug);
+    if (is_debug <= 0) {
+        return is_debug;
+    }
+    PyObject *repr = PyObject_Repr((PyObject *)handle);
+    if (repr == NULL) {
+        return -1;
+    }
+    Py_XSETREF(handle->repr, repr);
+    return 0;
+}
+
+int
+hl_handle_cancel(hl_handle *handle)
+{
+    if (hl_handle_is_cancelled(handle)) {
+        return 0;
+    }
+    hl_state *state = hl_state_of((PyObject *)handle);
+    if (handle->cancelled == Py_None) {
+        /* The repr below and everybody after reads a tuple. */
+        PyObject *tuple = handle_args_tuple(handle);
+        if (tuple == NULL) {
+            return -1;
+        }
+        Py_SETREF(handle->args, tuple);
+    }
+    Py_XSETREF(handle->cancelled, Py_NewRef(Py_True));
+    hl_loop *loop = handle->loop != NULL ? hl_loop_cast(state, handle->loop) : NULL;
+    bool is_quiet = loop != NULL && !loop->is_debug &&
+                    !(loop->overrides & HL_OVERRIDE_GET_DEBUG);
+    if (!is_quiet && handle_keep_repr(handle, state) < 0) {
+        return -1;
+    }
+    Py_XSETREF(handle->callback, Py_NewRef(Py_None));
+    Py_XSETREF(handle->args, Py_NewRef(Py_None));
+    return 0;
+}
+
+static PyObject *
+handle_cancel(PyObject *self, PyObject *unused)
+{
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = hl_handle_cancel((hl_handle *)self);
+    Py_END_CRITICAL_SECTION();
+    if (error < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* Take the timer out of its loop's heap.  Drops the heap's reference to self. */
+static void
+timer_unschedule(hl_timer_handle *timer, hl_loop *loop)
+{
+    bool was_inside = false;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    if (timer->node.index != HL_HEAP_OUTSIDE) {
+        hl_heap_remove(&loop->timers, &timer->node);
+        was_inside = true;
+    }
+    Py_END_CRITICAL_SECTION();
+    if (was_inside) {
+        Py_DECREF((PyObject *)timer);
+    }
+}
+
+/* A loop that is not ours counts its cancelled timers. */
+static int
+timer_tell_loop(hl_timer_handle *timer, hl_state *state)
+{
+    if (timer->handle.loop == NULL) {
+        return 0;
+    }
+    PyObject *result = PyObject_CallMethodOneArg(
+        timer->handle.loop, state->str._timer_handle_cancelled, (PyObject *)timer);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+static PyObject *
+timer_cancel(PyObject *self, PyObject *unused)
+{
+    hl_timer_handle *timer = (hl_timer_handle *)self;
+    if (hl_handle_is_cancelled(&timer->handle)) {
+        Py_RETURN_NONE;
+    }
+    if (timer->node.index != HL_HEAP_OUTSIDE) {
+        /* Only our own loop schedules; it is alive because the handle holds it. */
+        timer_unschedule(timer, (hl_loop *)timer->handle.loop);
+    }
+    else {
+        hl_state *state = hl_state_of(self);
+        bool is_ours = timer->handle.loop != NULL &&
+                       hl_loop_cast(state, timer->handle.loop) != NULL;
+        if (!is_ours && timer_tell_loop(timer, state) < 0) {
+            return NULL;
+        }
+    }
+    return handle_cancel(self, unused);
+}
+
+/* Call the callback with arguments kept alive by references of our own: the callback may
+ * cancel the handle. */
+static PyObject *
+handle_call(hl_handle *handle)
+{
+    PyObject *callback = Py_XNewRef(handle->callback);
+    PyObject *args = Py_XNewRef(handle->args);
+    PyObject *result;
+    if (handle->cancelled == Py_None) {
+        PyObject *const stack[] = {NULL, args};
+        result = PyObject_Vectorcall(
+            callback, stack + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
+    }
+    else if (args != NULL && PyTuple_CheckExact(args) && callback != NULL) {
+        result = PyObject_Vectorcall(callback,
+                                     &PyTuple_GET_ITEM(args, 0),
+                                     (size_t)PyTuple_GET_SIZE(args),
+                                     NULL);
+    }
+    else {
+        /* __new__ without __init__, or arguments that are any iterable. */
+        PyObject *tuple = args != NULL ? PySequence_Tuple(args) : NULL;
+        if (tuple == NULL && !PyErr_Occurred()) {
+            PyErr_SetString(PyExc_AttributeError, "_args");
+        }
+        result = tuple != NULL ? PyObject_Call(callback, tuple, NULL) : NULL;
+        Py_XDECREF(tuple);
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(callback);
+    return result;
+}
+
+/* Something else than a Context was given as context: what matters is its run(). */
+static int
+handle_call_by_run(hl_handle *handle)
+{
+    hl_state *state = hl_state_of((PyObject *)handle);
+    PyObject *args = handle_args_tuple(handle);
+    PyObject *run = NULL, *all = NULL, *result = NULL, *callback = NULL;
+    if (args == NULL || handle->context == NULL) {
+        if (args != NULL) {
+            PyErr_SetString(PyExc_AttributeError, "_context");
+        }
+        goto done;
+    }
+    run = PyObject_GetAttr(handle->context, state->str.run);
+    callback = PyTuple_Pack(1, handle->callback != NULL ? handle->callback : Py_None);
+    all = run != NULL && callback != NULL ? PySequence_Concat(callback, args) : NULL;
+    result = all != NULL ? PyObject_Call(run, all, NULL) : NULL;
+
+done:
+    Py_XDECREF(all);
+    Py_XDECREF(callback);
+    Py_XDECREF(run);
+    Py_XDECREF(args);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* Call in the handle's context.  Returns 0 or -1 with what it raised. */
+static inline int
+handle_call_in_context(hl_handle *handle)
+{
+    PyObject *context = handle->context;
+    if (context == NULL || !PyContext_CheckExact(context)) {
+        return handle_call_by_run(handle);
+    }
+    Py_INCREF(context);
+    if (PyContext_Enter(context) < 0) {
+        Py_DECREF(context);
+        return -1;
+    }
+    PyObject *result = handle_call(handle);
+    int error = result != NULL ? 0 : -1;
+    Py_XDECREF(result);
+    if (PyContext_Exit(context) < 0) {
+        error = -1;
+    }
+    Py_DECREF(context);
+    return error;
+}
+
+int
+hl_handle_report(hl_loop *loop, PyObject *handle)
+{
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+        PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        return -1;
+    }
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *result =
+        PyObject_CallMethod(loop->state->support, "handle_failed", "OO", handle, exception);
+    Py_DECREF(exception);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* A handle of asyncio's own class, or of a subclass with its own _run. */
+static int
+run_foreign_handle(hl_loop *loop, PyObject *handle)
+{
+    PyObject *result = PyObject_CallMethodNoArgs(handle, loop->state->str._run);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int
+hl_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument)
+{
+    (void)argument;
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop);
+    }
+    PyTypeObject *type = Py_TYPE(owner);
+    if (type != loop->state->HandleType && type != loop->state->TimerHandleType) {
+        return run_foreign_handle(loop, owner);
+    }
+    hl_handle *handle = (hl_handle *)owner;
+    if (hl_handle_is_cancelled(handle)) {
+        return 0;
+    }
+    if (handle_call_in_context(handle) == 0) {
+        return 0;
+    }
+    return hl_handle_report(loop, owner);
+}
+
+static PyObject *
+handle_run_method(PyObject *self, PyObject *unused)
+{
+    if (handle_call_in_context((hl_handle *)self) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+            PyErr_ExceptionMatches(PyExc_SystemExit)) {
+            return NULL;
+        }
+        hl_state *state = hl_state_of(self);
+        PyObject *exception = PyErr_GetRaisedException();
+        PyObject *result = PyObject_CallMethod(
+            state->support, "handle_failed", "OO", self, exception);
+        Py_DECREF(exception);
+        return result;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- small methods and attributes ---------------------------------------------------- */
+
+static PyObject *
+handle_cancelled(PyObject *self, PyObject *unused)
+{
+    return PyBool_FromLong(hl_handle_is_cancelled((hl_handle *)self));
+}
+
+static PyObject *
+slot_value(PyObject *value, const char *name)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, name);
+        return NULL;
+    }
+    return Py_NewRef(value);
+}
+
+static PyObject *
+handle_get_context(PyObject *self, PyObject *unused)
+{
+    return slot_value(((hl_handle *)self)->context, "_context");
+}
+
+static PyObject *
+timer_when(PyObject *self, PyObject *unused)
+{
+    return slot_value(((hl_timer_handle *)self)->when, "_when");
+}
+
+static PyObject *
+handle_get_args(PyObject *self, void *closure)
+{
+    hl_handle *handle = (hl_handle *)self;
+    if (handle->args == NULL) {
+        return slot_value(NULL, "_args");
+    }
+    return handle_args_tuple(handle);
+}
+
+static int
+handle_set_args(PyObject *self, PyObject *value, void *closure)
+{
+    hl_handle *handle = (hl_handle *)self;
+    if (handle->cancelled == Py_None) {
+        Py_SETREF(handle->cancelled, Py_NewRef(Py_False));
+    }
+    Py_XSETREF(handle->args, Py_XNewRef(value));
+    return 0;
+}
+
+static PyObject *
+handle_get_cancelled(PyObject *self, void *closure)
+{
+    hl_handle *handle = (hl_handle *)self;
+    if (handle->cancelled == Py_None) {
+        Py_RETURN_FALSE;
+    }
+    return slot_value(handle->cancelled, "_cancelled");
+}
+
+static int
+handle_set_cancelled(PyObject *self, PyObject *value, void *closure)
+{
+    hl_handle *handle = (hl_handle *)self;
+    int is_true = value != NULL ? PyObject_IsTrue(value) : 0;
+    if (is_true < 0) {
+        return -1;
+    }
+    PyObject *tuple = handle_args_tuple(handle);
+    if (tuple == NULL) {
+        return -1;
+    }
+    Py_XSETREF(handle->args, tuple);
+    Py_XSETREF(handle->cancelled, Py_NewRef(is_true ? Py_True : Py_False));
+    return 0;
+}
+
+/* Slots whose value is what it says; closure is the name, the offset follows from it. */
+typedef struct {
+    const char *name;
+    size_t offset;
+} handle_slot;
+
+static const handle_slot slot_callback = {"_callback", offsetof(hl_handle, callback)};
+static const handle_slot slot_context = {"_context", offsetof(hl_handle, context)};
+static const handle_slot slot_loop = {"_loop", offsetof(hl_handle, loop)};
+
+static PyObject *
+handle_get_slot(PyObject *self, void *closure)
+{
+    const handle_slot *slot = closure;
+    return slot_value(*(PyObject **)((char *)self + slot->offset), slot->name);
+}
+
+static int
+handle_set_slot(PyObject *self, PyObject *value, void *closure)
+{
+    const handle_slot *slot = closure;
+    PyObject **field = (PyObject **)((char *)self + slot->offset);
+    PyObject *old = *field;
+    *field = Py_XNewRef(value);
+    Py_XDECREF(old);
+    return 0;
+}
+
+/* NULL means None in these two: they are None outside debug mode and cost no reference. */
+static const handle_slot slot_repr = {"_repr", offsetof(hl_handle, repr)};
+static const handle_slot slot_source = {"_source_traceback",
+                                        offsetof(hl_handle, source_traceback)};
+
+static PyObject *
+handle_get_optional_slot(PyObject *self, void *closure)
+{
+    const handle_slot *slot = closure;
+    PyObject *value = *(PyObject **)((char *)self + slot->offset);
+    return Py_NewRef(value != NULL ? value : Py_None);
+}
+
+static int
+handle_refuse_loop_change(PyObject *self, PyObject *value, void *closure)
+{
+    hl_timer_handle *timer = (hl_timer_handle *)self;
+    if (timer->node.index != HL_HEAP_OUTSIDE) {
+        PyErr_SetString(PyExc_RuntimeError, "the timer handle is scheduled");
+        return -1;
+    }
+    return handle_set_slot(self, value, closure);
+}
+
+static PyObject *
+timer_get_scheduled(PyObject *self, void *closure)
+{
+    hl_timer_handle *timer = (hl_timer_handle *)self;
+    if (timer->node.index != HL_HEAP_OUTSIDE) {
+        Py_RETURN_TRUE;
+    }
+    return Py_NewRef(timer->scheduled != NULL ? timer->scheduled : Py_False);
+}
+
+static int
+timer_set_scheduled(PyObject *self, PyObject *value, void *closure)
+{
+    Py_XSETREF(((hl_timer_handle *)self)->scheduled, Py_XNewRef(value));
+    return 0;
+}
+
+static const handle_slot slot_when = {"_when", offsetof(hl_timer_handle, when)};
+
+static PyMethodDef handle_methods[] = {
+    {"cancel", handle_cancel, METH_NOARGS,
+     "cancel($self, /)\n--\n\nCancel the callback; does nothing if it was cancelled or ran.\n\n"
+     "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Handle.cancel"},
+    {"cancelled", handle_cancelled, METH_NOARGS,
+     "cancelled($self, /)\n--\n\nReturn True if the callback was cancelled."},
+    {"get_context", handle_get_context, METH_NOARGS,
+     "get_context($self, /)\n--\n\nReturn the contextvars.Context the callback runs in."},
+    {"_run", handle_run_method, METH_NOARGS,
+     "_run($self, /)\n--\n\nCall the callback now, as the loop does; report what it raises."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef handle_getset[] = {
+    {"_args", handle_get_args, handle_set_args, NULL, NULL},
+    {"_cancelled", handle_get_cancelled, handle_set_cancelled, NULL, NULL},
+    {"_callback", handle_get_slot, handle_set_slot, NULL, (void *)&slot_callback},
+    {"_context", handle_get_slot, handle_set_slot, NULL, (void *)&slot_context},
+    {"_loop", handle_get_slot, handle_set_slot, NULL, (void *)&slot_loop},
+    {"_repr", handle_get_optional_slot, handle_set_slot, NULL, (void *)&slot_repr},
+    {"_source_traceback", handle_get_optional_slot, handle_set_slot, NULL,
+     (void *)&slot_source},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef timer_methods[] = {
+    {"cancel", timer_cancel, METH_NOARGS,
+     "cancel($self, /)\n--\n\nCancel the callback; it leaves the loop's timers at once."},
+    {"when", timer_when, METH_NOARGS,
+     "when($self, /)\n--\n\nReturn the time of the call, in seconds of loop.time(), as the\n"
+     "number that was given to call_at()."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef timer_getset[] = {
+    {"_scheduled", timer_get_scheduled, timer_set_scheduled, NULL, NULL},
+    {"_when", handle_get_slot, handle_set_slot, NULL, (void *)&slot_when},
+    {"_loop", handle_get_slot, handle_refuse_loop_change, NULL, (void *)&slot_loop},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+/* -- comparison of timers, as asyncio.TimerHandle's ----------------------------------- */
+
+static Py_hash_t
+timer_hash(PyObject *self)
+{
+    PyObject *when = timer_when(self, NULL);
+    if (when == NULL) {
+        return -1;
+    }
+    Py_hash_t hash = PyObject_Hash(when);
+    Py_DECREF(when);
+    return hash;
+}
+
+static int
+attributes_equal(PyObject *a, PyObject *b, const char *name)
+{
+    PyObject *left = PyObject_GetAttrString(a, name);
+    PyObject *right = left != NULL ? PyObject_GetAttrString(b, name) : NULL;
+    int equal = right != NULL ? PyObject_RichCompareBool(left, right, Py_EQ) : -1;
+    Py_XDECREF(left);
+    Py_XDECREF(right);
+    return equal;
+}
+
+static int
+timers_equal(PyObject *a, PyObject *b)
+{
+    static const char *const names[] = {"_when", "_callback", "_args", "_cancelled"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        int equal = attributes_equal(a, b, names[i]);
+        if (equal <= 0) {
+            return equal;
+        }
+    }
+    return 1;
+}
+
+static PyObject *
+timer_richcompare(PyObject *self, PyObject *other, int op)
+{
+    hl_state *state = hl_state_of(self);
+    if (!PyObject_TypeCheck(other, state->StockTimerHandleType)) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    if (op == Py_EQ || op == Py_NE) {
+        int equal = timers_equal(self, other);
+        return equal < 0 ? NULL : PyBool_FromLong(equal == (op == Py_EQ));
+    }
+    PyObject *left = PyObject_GetAttrString(self, "_when");
+    PyObject *right = left != NULL ? PyObject_GetAttrString(other, "_when") : NULL;
+    int strict = op == Py_LE ? Py_LT : op == Py_GE ? Py_GT : op;
+    int result = right != NULL ? PyObject_RichCompareBool(left, right, strict) : -1;
+    Py_XDECREF(left);
+    Py_XDECREF(right);
+    if (result == 0 && strict != op) {
+        result = timers_equal(self, other);
+    }
+    return result < 0 ? NULL : PyBool_FromLong(result);
+}
+
+/* -- types ---------------------------------------------------------------------------- */
+
+static PyType_Slot handle_slots[] = {
+    {Py_tp_doc,
+     "Handle(callback, args, loop, context=None)\n--\n\n"
+     "A scheduled callback; what call_soon() and call_soon_threadsafe() return.\n\n"
+     "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Handle"},
+    {Py_tp_new, handle_tp_new},
+    {Py_tp_init, handle_tp_init},
+    {Py_tp_dealloc, handle_dealloc},
+    {Py_tp_traverse, handle_traverse},
+    {Py_tp_clear, handle_clear},
+    {Py_tp_methods, handle_methods},
+    {Py_tp_getset, handle_getset},
+    {0, NULL},
+};
+
+static PyType_Spec handle_spec = {
+    .name = "hotloop.Handle",
+    /* Not immutable: the base is a Python class, which is not either. */
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = handle_slots,
+};
+
+static PyType_Slot timer_slots[] = {
+    {Py_tp_doc,
+     "TimerHandle(when, callback, args, loop, context=None)\n--\n\n"
+     "A callback scheduled for a time; what call_later() and call_at() return.\n\n"
+     "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.TimerHandle"},
+    {Py_tp_new, handle_tp_new},
+    {Py_tp_init, timer_tp_init},
+    {Py_tp_dealloc, timer_dealloc},
+    {Py_tp_traverse, timer_traverse},
+    {Py_tp_clear, timer_clear},
+    {Py_tp_hash, timer_hash},
+    {Py_tp_richcompare, timer_richcompare},
+    {Py_tp_methods, timer_methods},
+    {Py_tp_getset, timer_getset},
+    {0, NULL},
+};
+
+static PyType_Spec timer_spec = {
+    .name = "hotloop.TimerHandle",
+    .basicsize = sizeof(hl_timer_handle),
+    /* Not immutable: the base is a Python class, which is not either. */
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
+    .slots = timer_slots,
+};
+
+/* Compare the offset of a slot with the class's own member descriptor. */
+static int
+check_slot(PyTypeObject *type, const char *name, size_t offset)
+{
+    PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
+    if (descriptor == NULL) {
+        return -1;
+    }
+    bool matches = Py_IS_TYPE(descriptor, &PyMemberDescr_Type) &&
+                   ((PyMemberDescrObject *)descriptor)->d_member->offset ==
+                       (Py_ssize_t)offset;
+    Py_DECREF(descriptor);
+    if (!matches) {
+        PyErr_Format(PyExc_ImportError,
+                     "asyncio's %s.%s is not where hotloop expects it; this version of "
+                     "Python needs a newer hotloop",
+                     type->tp_name,
+                     name);
+        return -1;
+    }
+    return 0;
+}
+
+static int
+check_slots(const hl_state *state)
+{
+    const struct {
+        PyTypeObject *type;
+        const char *name;
+        size_t offset;
+    } slots[] = {
+        {state->StockHandleType, "_args", offsetof(hl_handle, args)},
+        {state->StockHandleType, "_callback", offsetof(hl_handle, callback)},
+        {state->StockHandleType, "_cancelled", offsetof(hl_handle, cancelled)},
+        {state->StockHandleType, "_context", offsetof(hl_handle, context)},
+        {state->StockHandleType, "_loop", offsetof(hl_handle, loop)},
+        {state->StockHandleType, "_repr", offsetof(hl_handle, repr)},
+        {state->StockHandleType, "_source_traceback", offsetof(hl_handle, source_traceback)},
+        {state->StockTimerHandleType, "_scheduled", offsetof(hl_timer_handle, scheduled)},
+        {state->StockTimerHandleType, "_when", offsetof(hl_timer_handle, when)},
+    };
+    for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
+        if (check_slot(slots[i].type, slots[i].name, slots[i].offset) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int
+hl_handle_type_init(PyObject *module, hl_state *state)
+{
+    if (check_slots(state) < 0) {
+        return -1;
+    }
+    state->HandleType = hl_type_new(module, &handle_spec, state->StockHandleType, NULL);
+    if (state->HandleType == NULL) {
+        return -1;
+    }
+    state->TimerHandleType =
+        hl_type_new(module, &timer_spec, state->HandleType, state->StockTimerHandleType);
+    return state->TimerHandleType != NULL ? 0 : -1;
+}

@@ -1,0 +1,83 @@
+/* Small services of loop.h: errors, waking, and which methods were replaced. */
+#include "sched/loop.h"
+
+int
+hl_loop_check_open(hl_loop *loop)
+{
+    if (!loop->is_closed) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+    return -1;
+}
+
+void
+hl_loop_wake(hl_loop *loop)
+{
+    if (__atomic_exchange_n(&loop->is_sleeping, 0, __ATOMIC_SEQ_CST)) {
+        hl_poller_wake(&loop->poller);
+    }
+}
+
+/* The interned name of override number i. */
+static PyObject *
+override_name(const hl_state *state, int i)
+{
+    PyObject *const names[HL_OVERRIDE_COUNT] = {
+        state->str.call_soon,
+        state->str.time,
+        state->str.call_at,
+        state->str.get_debug,
+        state->str.is_running,
+        state->str._write_to_self,
+        state->str.create_task,
+        state->str._run_once,
+    };
+    return names[i];
+}
+
+int
+hl_loop_refresh_overrides(hl_loop *loop)
+{
+    const hl_state *state = loop->state;
+    unsigned found = 0;
+    for (int i = 0; i < HL_OVERRIDE_COUNT; i++) {
+        PyObject *name = override_name(state, i);
+        PyObject *used = PyObject_GetAttr((PyObject *)Py_TYPE(loop), name);
+        PyObject *ours = PyObject_GetAttr((PyObject *)state->LoopType, name);
+        if (used == NULL || ours == NULL) {
+            Py_XDECREF(used);
+            Py_XDECREF(ours);
+            return -1;
+        }
+        if (used != ours) {
+            found |= 1u << i;
+        }
+        Py_DECREF(used);
+        Py_DECREF(ours);
+    }
+    loop->overrides = found | loop->instance_overrides;
+    /* Read last: the lookups above give the type a version if it had none. */
+    loop->type_version = Py_TYPE(loop)->tp_version_tag;
+    return 0;
+}
+
+void
+hl_loop_note_attribute(hl_loop *loop, PyObject *name, bool is_set)
+{
+    for (int i = 0; i < HL_OVERRIDE_COUNT; i++) {
+        if (PyUnicode_Compare(name, override_name(loop->state, i)) != 0) {
+            continue;
+        }
+        unsigned bit = 1u << i;
+        if (is_set) {
+            loop->instance_overrides |= bit;
+        }
+        else {
+            loop->instance_overrides &= ~bit;
+        }
+        loop->overrides |= loop->instance_overrides;
+        loop->type_version = ~Py_TYPE(loop)->tp_version_tag; /* recompute at the next turn */
+        return;
+    }
+}

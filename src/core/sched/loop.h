@@ -1,0 +1,157 @@
+/* The loop's struct, and what the layers above may do with it.
+ *
+ * The struct stands at the bottom, the method table that Python sees on top (api/), so that
+ * no layer includes upwards.  One loop belongs to one thread while it runs: `owner`.  With
+ * a GIL other threads push on the ready queue themselves (the GIL is the lock); without one
+ * their entries go to the inbox, which the turn drains first. */
+#ifndef HL_SCHED_LOOP_H
+#define HL_SCHED_LOOP_H
+
+#include "base/heap.h"
+#include "poll/poller.h"
+#include "py/state.h"
+#include "sched/ready.h"
+
+/* Methods that C calls directly unless a subclass or an instance attribute replaces them. */
+enum {
+    HL_OVERRIDE_CALL_SOON = 1 << 0,
+    HL_OVERRIDE_TIME = 1 << 1,
+    HL_OVERRIDE_CALL_AT = 1 << 2,
+    HL_OVERRIDE_GET_DEBUG = 1 << 3,
+    HL_OVERRIDE_IS_RUNNING = 1 << 4,
+    HL_OVERRIDE_WRITE_TO_SELF = 1 << 5,
+    HL_OVERRIDE_CREATE_TASK = 1 << 6,
+    HL_OVERRIDE_RUN_ONCE = 1 << 7,
+    HL_OVERRIDE_COUNT = 8
+};
+
+/* Python attributes of asyncio's loop that live in the struct and not in a dict, so that a
+ * fresh loop costs nothing and method calls find no instance dict to look into. */
+typedef enum {
+    HL_ATTR_DEFAULT_EXECUTOR,
+    HL_ATTR_EXCEPTION_HANDLER,
+    HL_ATTR_TASK_FACTORY,
+    HL_ATTR_ASYNCGENS,
+    HL_ATTR_ASYNCGENS_SHUTDOWN_CALLED,
+    HL_ATTR_EXECUTOR_SHUTDOWN_CALLED,
+    HL_ATTR_CURRENT_HANDLE,
+    HL_ATTR_SLOW_CALLBACK_DURATION,
+    HL_ATTR_TIMER_CANCELLED_COUNT,
+    HL_ATTR_INTERNAL_FDS,
+    HL_ATTR_CLOCK_RESOLUTION,
+    HL_ATTR_ORIGIN_TRACKING_ENABLED,
+    HL_ATTR_ORIGIN_TRACKING_SAVED_DEPTH,
+    HL_ATTR_TRANSPORTS,
+    HL_ATTR_SIGNAL_HANDLERS,
+    HL_ATTR_UNIX_SERVER_SOCKETS,
+    HL_ATTR_SSOCK,
+    HL_ATTR_CSOCK,
+    HL_ATTR_OLD_AGEN_HOOKS,
+    HL_ATTR_COUNT
+} hl_loop_attr;
+
+/* What add_reader and add_writer registered for one descriptor. */
+typedef struct {
+    PyObject *reader; /* owned handle, or NULL */
+    PyObject *writer; /* owned handle, or NULL */
+    PyObject *file;   /* owned: the object or number it was registered with, or NULL */
+} hl_watch;
+
+typedef struct hl_loop {
+    PyObject_HEAD
+    hl_state *state; /* borrowed from the module, which the type holds */
+    hl_ready ready;
+    hl_heap timers; /* of TimerHandles; each item holds a reference */
+    hl_poller poller;
+    hl_watch *watches; /* owned; indexed by descriptor */
+    size_t watch_count;
+
+    PyObject *attrs[HL_ATTR_COUNT]; /* owned; NULL: the default */
+
+    unsigned overrides;        /* HL_OVERRIDE_* of type and instance together */
+    unsigned instance_overrides;
+    unsigned int type_version; /* of the type when `overrides` was computed */
+
+    unsigned long owner; /* thread that runs the loop, 0 while it does not run */
+    bool is_debug;
+    bool is_closed;
+    bool is_stopping;
+    bool is_forked_running;  /* it was running in the parent when this process forked */
+    bool is_wakeup_prepared; /* _prepare_to_block was called in this run_forever */
+    bool is_internal_watched; /* the signal socket counts among poller.registered */
+    bool has_signal_handlers;
+    int is_sleeping; /* atomic: a waker must write the eventfd */
+
+    int executor_jobs;          /* atomic: submitted and not answered */
+    int64_t foreign_until_ns;   /* polls release the GIL until then: a thread called */
+    PyObject *current_task;     /* owned; published to asyncio, to be cleared; or NULL */
+
+#if HL_FREE_THREADED
+    PyMutex inbox_mutex;
+    hl_ready inbox; /* guarded by inbox_mutex */
+    int inbox_count; /* atomic copy of inbox.count */
+#endif
+
+    struct hl_loop *next; /* list of all loops of this interpreter: state->loops */
+    struct hl_loop *previous;
+} hl_loop;
+
+/* True if object is a loop of ours.  Borrowed cast. */
+static inline hl_loop *
+hl_loop_cast(const hl_state *state, PyObject *object)
+{
+    return PyObject_TypeCheck(object, state->LoopType) ? (hl_loop *)object : NULL;
+}
+
+/* True if futures and tasks may push on the ready queue themselves: nobody replaced
+ * call_soon, and debug mode (which wants real handles) is off. */
+static inline bool
+hl_loop_is_direct(const hl_loop *loop)
+{
+    return !loop->is_debug && !loop->is_closed &&
+           !(loop->overrides & (HL_OVERRIDE_CALL_SOON | HL_OVERRIDE_GET_DEBUG));
+}
+
+#if HL_FREE_THREADED
+int hl_loop_push_foreign(hl_loop *loop, hl_run run, PyObject *owner, PyObject *argument);
+#endif
+
+/* Append an entry to the ready queue; steals owner and argument, also on failure.
+ * Returns 0, or -1 with MemoryError. */
+static inline int
+hl_loop_push(hl_loop *loop, hl_run run, PyObject *owner, PyObject *argument)
+{
+#if HL_FREE_THREADED
+    if (loop->owner != hl_thread_ident() ||
+        __atomic_load_n(&loop->inbox_count, __ATOMIC_RELAXED) > 0) {
+        return hl_loop_push_foreign(loop, run, owner, argument);
+    }
+#endif
+    return hl_ready_push(&loop->ready, run, owner, argument);
+}
+
+/* Stop publishing the current task, if a task step left it for the next one: before
+ * anything that is not a task step runs.  May run user code (the task may die). */
+void hl_loop_clear_current_task(hl_loop *loop);
+
+/* The clock of the loop in seconds: the method time() if it was replaced.  Returns 0, or
+ * -1 with the method's exception. */
+int hl_loop_time(hl_loop *loop, double *seconds);
+
+/* RuntimeError if the loop is closed.  Returns 0 or -1. */
+int hl_loop_check_open(hl_loop *loop);
+
+/* Wake the loop if it sleeps.  Any thread. */
+void hl_loop_wake(hl_loop *loop);
+
+/* One turn, as docs/architecture.md numbers it.  The caller owns the loop's thread.
+ * Returns 0, or -1 with an exception that leaves the loop. */
+int hl_loop_turn(hl_loop *loop);
+
+/* Recompute which methods were replaced, if the type changed since. */
+int hl_loop_refresh_overrides(hl_loop *loop);
+
+/* Note that an instance attribute called name was set or deleted. */
+void hl_loop_note_attribute(hl_loop *loop, PyObject *name, bool is_set);
+
+#endif

@@ -1,0 +1,338 @@
+/* The turn of the loop: what runs, in which order, and when the kernel is asked.
+ *
+ * docs/architecture.md numbers the steps; the numbers below are the same.  The wait only
+ * collects; everything that calls Python code is an entry of the ready queue. */
+#include "sched/loop.h"
+
+#include "base/clock.h"
+#include "py/error.h"
+#include "sched/handle.h"
+#include "sched/watch.h"
+
+#include <errno.h>
+#include <math.h>
+#include <sched.h>
+
+/* Events taken per wait.  Level-triggered epoll reports the rest in the next turn. */
+enum { EVENTS_PER_WAIT = 256 };
+
+/* asyncio sleeps a day at most, so that no timeout overflows in the kernel. */
+static const int64_t LONGEST_WAIT_NS = (int64_t)24 * 3600 * 1000000000;
+
+/* -- time ----------------------------------------------------------------------------- */
+
+static int
+loop_time_of_method(hl_loop *loop, double *seconds)
+{
+    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str.time);
+    if (now == NULL) {
+        return -1;
+    }
+    *seconds = PyFloat_AsDouble(now);
+    Py_DECREF(now);
+    return *seconds == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+int
+hl_loop_time(hl_loop *loop, double *seconds)
+{
+    if (loop->overrides & HL_OVERRIDE_TIME) {
+        return loop_time_of_method(loop, seconds);
+    }
+    *seconds = hl_clock_seconds(hl_clock_ns());
+    return 0;
+}
+
+/* -- 1. how long to wait --------------------------------------------------------------- */
+
+/* Nanoseconds until the first timer, 0 if it is due, negative without one.  Rounded up: a
+ * timer never fires early. */
+static int
+turn_timeout(hl_loop *loop, int64_t *timeout_ns)
+{
+    *timeout_ns = 0;
+    if (loop->ready.count > 0 || loop->is_stopping) {
+        return 0;
+    }
+    hl_heap_item *first = hl_heap_first(&loop->timers);
+    if (first == NULL) {
+        *timeout_ns = -1;
+        return 0;
+    }
+    double now;
+    if (hl_loop_time(loop, &now) < 0) {
+        return -1;
+    }
+    double seconds = first->key - now;
+    if (!(seconds > 0)) {
+        return 0;
+    }
+    *timeout_ns = seconds * 1e9 >= (double)LONGEST_WAIT_NS ? LONGEST_WAIT_NS
+                                                           : (int64_t)ceil(seconds * 1e9);
+    return 0;
+}
+
+/* -- 2. the wait ------------------------------------------------------------------------- */
+
+/* True while other threads are known to want the GIL: every poll then releases it, because
+ * short releases now and then would restart their 5 ms timer for ever. */
+static bool
+turn_yields_gil(hl_loop *loop)
+{
+    if (__atomic_load_n(&loop->executor_jobs, __ATOMIC_RELAXED) > 0) {
+        return true;
+    }
+    if (loop->foreign_until_ns == 0) {
+        return false;
+    }
+    if (hl_clock_ns() < loop->foreign_until_ns) {
+        return true;
+    }
+    loop->foreign_until_ns = 0;
+    return false;
+}
+
+/* The descriptors of the user, not those of the loop itself. */
+static inline bool
+turn_has_watches(const hl_loop *loop)
+{
+    return loop->poller.registered > (size_t)loop->is_internal_watched ||
+           loop->has_signal_handlers;
+}
+
+static int
+turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
+{
+    int count;
+    __atomic_store_n(&loop->is_sleeping, 1, __ATOMIC_SEQ_CST);
+#if HL_FREE_THREADED
+    if (__atomic_load_n(&loop->inbox_count, __ATOMIC_SEQ_CST) > 0) {
+        timeout_ns = 0; /* pushed after the drain, before is_sleeping was seen */
+    }
+#endif
+    Py_BEGIN_ALLOW_THREADS;
+    count = hl_poller_wait(&loop->poller, timeout_ns, events, EVENTS_PER_WAIT);
+    Py_END_ALLOW_THREADS;
+    __atomic_store_n(&loop->is_sleeping, 0, __ATOMIC_SEQ_CST);
+    return count;
+}
+
+static int
+turn_poll(hl_loop *loop, bool yields_gil, bool has_watches, hl_poll_event *events)
+{
+    int count = 0;
+    if (yields_gil) {
+        Py_BEGIN_ALLOW_THREADS;
+        /* Hand the processor over as well, or the waiter wakes up too late to get in. */
+        sched_yield();
+        if (has_watches) {
+            count = hl_poller_wait(&loop->poller, 0, events, EVENTS_PER_WAIT);
+        }
+        Py_END_ALLOW_THREADS;
+    }
+    else if (has_watches) {
+        count = hl_poller_wait(&loop->poller, 0, events, EVENTS_PER_WAIT);
+    }
+    return count;
+}
+
+/* Before the first wait of a run that may block: the eventfd for other threads, and on the
+ * main thread the signal wake-up, without which a signal between the last check and the
+ * wait would be noticed only with the next event. */
+static int
+turn_prepare_to_block(hl_loop *loop)
+{
+    int error = hl_poller_open_wake(&loop->poller);
+    if (error < 0) {
+        return hl_error_set(error);
+    }
+    loop->is_wakeup_prepared = true;
+    PyObject *result =
+        PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str._prepare_to_block);
+    Py_XDECREF(result);
+    /* A signal that came before the wake-up was in place has set its flag by now. */
+    return result != NULL ? PyErr_CheckSignals() : -1;
+}
+
+/* Collect events.  Returns their number, or -1. */
+static int
+turn_collect(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
+{
+    int count;
+    if (timeout_ns != 0) {
+        if (!loop->is_wakeup_prepared && turn_prepare_to_block(loop) < 0) {
+            return -1;
+        }
+        if (loop->ready.count > 0 || loop->is_stopping) {
+            timeout_ns = 0; /* a signal's Python handler scheduled something */
+        }
+        count = turn_sleep(loop, timeout_ns, events);
+    }
+    else {
+        bool has_watches = turn_has_watches(loop);
+        bool yields_gil = turn_yields_gil(loop);
+        if (!has_watches && !yields_gil) {
+            return 0; /* nothing to see: no system call */
+        }
+        count = turn_poll(loop, yields_gil, has_watches, events);
+    }
+    if (count == -EINTR) {
+        return PyErr_CheckSignals() < 0 ? -1 : 0;
+    }
+    return count < 0 ? hl_error_set(count) : count;
+}
+
+/* -- 3. and 4. what became ready --------------------------------------------------------- */
+
+#if HL_FREE_THREADED
+int
+hl_loop_push_foreign(hl_loop *loop, hl_run run, PyObject *owner, PyObject *argument)
+{
+    PyMutex_Lock(&loop->inbox_mutex);
+    int error = hl_ready_push(&loop->inbox, run, owner, argument);
+    if (error == 0) {
+        __atomic_add_fetch(&loop->inbox_count, 1, __ATOMIC_SEQ_CST);
+    }
+    PyMutex_Unlock(&loop->inbox_mutex);
+    return error;
+}
+
+/* Move everything from the inbox to the ready queue, in order. */
+static int
+turn_drain_inbox(hl_loop *loop)
+{
+    if (__atomic_load_n(&loop->inbox_count, __ATOMIC_RELAXED) == 0) {
+        return 0;
+    }
+    int error = 0;
+    PyMutex_Lock(&loop->inbox_mutex);
+    while (error == 0 && loop->inbox.count > 0) {
+        hl_ready_entry entry = hl_ready_take(&loop->inbox);
+        __atomic_sub_fetch(&loop->inbox_count, 1, __ATOMIC_SEQ_CST);
+        error = hl_ready_push(&loop->ready, entry.run, entry.owner, entry.argument);
+    }
+    PyMutex_Unlock(&loop->inbox_mutex);
+    return error;
+}
+#else
+static inline int
+turn_drain_inbox(hl_loop *loop)
+{
+    (void)loop;
+    return 0;
+}
+#endif
+
+/* Push the timers due by the clock read now, earliest first. */
+static int
+turn_expire_timers(hl_loop *loop)
+{
+    if (hl_heap_first(&loop->timers) == NULL) {
+        return 0;
+    }
+    double now;
+    if (hl_loop_time(loop, &now) < 0) {
+        return -1;
+    }
+    int error = 0;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    hl_heap_item *first;
+    while (error == 0 && (first = hl_heap_first(&loop->timers)) != NULL &&
+           first->key <= now) {
+        hl_timer_handle *timer = hl_timer_of_node(first->node);
+        hl_heap_remove(&loop->timers, &timer->node);
+        /* The heap's reference becomes the queue's. */
+        error = hl_loop_push(loop, hl_handle_run, (PyObject *)timer, NULL);
+    }
+    Py_END_CRITICAL_SECTION();
+    return error;
+}
+
+/* -- 5. running ---------------------------------------------------------------------------- */
+
+/* Debug mode: name the handle, and log it if it takes too long. */
+static int
+turn_run_slowly(hl_loop *loop, hl_ready_entry *entry)
+{
+    double before, after;
+    if (hl_loop_time(loop, &before) < 0) {
+        return -1;
+    }
+    Py_XSETREF(loop->attrs[HL_ATTR_CURRENT_HANDLE], Py_NewRef(entry->owner));
+    int error = entry->run(loop, entry->owner, entry->argument);
+    Py_CLEAR(loop->attrs[HL_ATTR_CURRENT_HANDLE]);
+    if (error < 0 || hl_loop_time(loop, &after) < 0) {
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethod(loop->state->support,
+                                           "report_slow",
+                                           "OOd",
+                                           (PyObject *)loop,
+                                           entry->owner,
+                                           after - before);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* Run exactly the entries that are present now: what they add runs in the next turn. */
+static int
+turn_run_ready(hl_loop *loop)
+{
+    int error = 0;
+    for (size_t n = loop->ready.count; error == 0 && n > 0 && loop->ready.count > 0; n--) {
+        hl_ready_entry entry = hl_ready_take(&loop->ready);
+        error = loop->is_debug ? turn_run_slowly(loop, &entry)
+                               : entry.run(loop, entry.owner, entry.argument);
+        Py_DECREF(entry.owner);
+        Py_XDECREF(entry.argument);
+    }
+    return error;
+}
+
+static int
+turn_fork_error(hl_loop *loop)
+{
+    PyErr_SetString(PyExc_RuntimeError,
+                    "The event loop was running when the process forked; "
+                    "the child must create its own event loop");
+    (void)loop;
+    return -1;
+}
+
+int
+hl_loop_turn(hl_loop *loop)
+{
+    hl_poll_event events[EVENTS_PER_WAIT];
+    int64_t timeout_ns;
+    if (loop->type_version != Py_TYPE(loop)->tp_version_tag &&
+        hl_loop_refresh_overrides(loop) < 0) {
+        return -1;
+    }
+    if (turn_drain_inbox(loop) < 0 || turn_timeout(loop, &timeout_ns) < 0) {
+        return -1;
+    }
+    int count = turn_collect(loop, timeout_ns, events);
+    if (count < 0 || turn_drain_inbox(loop) < 0) {
+        return -1;
+    }
+    for (int i = 0; i < count; i++) {
+        if (hl_watch_dispatch(loop, &events[i]) < 0) {
+            return -1;
+        }
+    }
+    if (turn_expire_timers(loop) < 0) {
+        return -1;
+    }
+    int error = turn_run_ready(loop);
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop);
+    }
+    if (error < 0) {
+        return -1;
+    }
+    if (loop->is_forked_running) {
+        return turn_fork_error(loop);
+    }
+    /* 6. Python's signal handlers run here at the latest. */
+    return PyErr_CheckSignals();
+}

@@ -1,0 +1,188 @@
+/* The table of watch.h, indexed by descriptor number. */
+#include "sched/watch.h"
+
+#include "py/error.h"
+#include "sched/handle.h"
+
+#include <string.h>
+
+enum { FIRST_WATCHES = 64 };
+
+static int
+watch_grow(hl_loop *loop, int fd)
+{
+    size_t count = loop->watch_count > 0 ? loop->watch_count : FIRST_WATCHES;
+    while (count <= (size_t)fd) {
+        count *= 2;
+    }
+    hl_watch *watches = PyMem_Realloc(loop->watches, count * sizeof(*watches));
+    if (watches == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    size_t old = loop->watch_count;
+    memset(watches + old, 0, (count - old) * sizeof(*watches));
+    loop->watches = watches;
+    loop->watch_count = count;
+    return 0;
+}
+
+static PyObject **
+watch_place(hl_loop *loop, int fd, int kind)
+{
+    hl_watch *watch = &loop->watches[fd];
+    return kind == HL_POLL_READ ? &watch->reader : &watch->writer;
+}
+
+/* Cancel a handle that left its place; steals it. */
+static int
+watch_retire(PyObject *handle)
+{
+    if (handle == NULL) {
+        return 0;
+    }
+    PyObject *result = PyObject_CallMethod(handle, "cancel", NULL);
+    Py_DECREF(handle);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int
+hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file)
+{
+    if ((size_t)fd >= loop->watch_count && watch_grow(loop, fd) < 0) {
+        return -1;
+    }
+    int interest = hl_poller_interest(&loop->poller, fd) | kind;
+    int error = hl_poller_watch(&loop->poller, fd, interest);
+    if (error < 0) {
+        return hl_error_set(error);
+    }
+    PyObject *old_file = loop->watches[fd].file;
+    loop->watches[fd].file = Py_NewRef(file);
+    PyObject **place = watch_place(loop, fd, kind);
+    PyObject *old = *place;
+    *place = Py_NewRef(handle);
+    Py_XDECREF(old_file);
+    return watch_retire(old);
+}
+
+int
+hl_watch_remove(hl_loop *loop, int fd, int kind)
+{
+    if (fd < 0 || (size_t)fd >= loop->watch_count) {
+        return 0;
+    }
+    PyObject **place = watch_place(loop, fd, kind);
+    PyObject *old = *place;
+    if (old == NULL) {
+        return 0;
+    }
+    *place = NULL;
+    int interest = hl_poller_interest(&loop->poller, fd) & ~kind;
+    int error = hl_poller_watch(&loop->poller, fd, interest);
+    PyObject *file = NULL;
+    if (interest == 0) {
+        file = loop->watches[fd].file;
+        loop->watches[fd].file = NULL;
+    }
+    Py_XDECREF(file);
+    if (watch_retire(old) < 0) {
+        return -1;
+    }
+    return error < 0 ? hl_error_set(error) : 1;
+}
+
+int
+hl_watch_find(const hl_loop *loop, PyObject *file)
+{
+    for (size_t fd = 0; fd < loop->watch_count; fd++) {
+        if (loop->watches[fd].file == file) {
+            return (int)fd;
+        }
+    }
+    return -1;
+}
+
+/* Push one handle, or drop its registration if it was cancelled from outside. */
+static int
+watch_push(hl_loop *loop, int fd, int kind)
+{
+    PyObject *handle = *watch_place(loop, fd, kind);
+    if (handle == NULL) {
+        return 0;
+    }
+    if (PyObject_TypeCheck(handle, loop->state->HandleType) &&
+        hl_handle_is_cancelled((hl_handle *)handle)) {
+        return hl_watch_remove(loop, fd, kind) < 0 ? -1 : 0;
+    }
+    return hl_loop_push(loop, hl_handle_run, Py_NewRef(handle), NULL);
+}
+
+int
+hl_watch_dispatch(hl_loop *loop, const hl_poll_event *event)
+{
+    if ((size_t)event->fd >= loop->watch_count) {
+        return 0;
+    }
+    if ((event->ready & HL_POLL_READ) && watch_push(loop, event->fd, HL_POLL_READ) < 0) {
+        return -1;
+    }
+    if ((event->ready & HL_POLL_WRITE) && watch_push(loop, event->fd, HL_POLL_WRITE) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *
+hl_watch_list(const hl_loop *loop)
+{
+    PyObject *list = PyList_New(0);
+    if (list == NULL) {
+        return NULL;
+    }
+    for (size_t fd = 0; fd < loop->watch_count; fd++) {
+        const hl_watch *watch = &loop->watches[fd];
+        if (watch->reader == NULL && watch->writer == NULL) {
+            continue;
+        }
+        PyObject *item = Py_BuildValue("(nOOO)",
+                                       (Py_ssize_t)fd,
+                                       watch->file,
+                                       watch->reader ? watch->reader : Py_None,
+                                       watch->writer ? watch->writer : Py_None);
+        if (item == NULL || PyList_Append(list, item) < 0) {
+            Py_XDECREF(item);
+            Py_DECREF(list);
+            return NULL;
+        }
+        Py_DECREF(item);
+    }
+    return list;
+}
+
+void
+hl_watch_clear(hl_loop *loop)
+{
+    hl_watch *watches = loop->watches;
+    size_t count = loop->watch_count;
+    loop->watches = NULL;
+    loop->watch_count = 0;
+    for (size_t fd = 0; fd < count; fd++) {
+        Py_XDECREF(watches[fd].reader);
+        Py_XDECREF(watches[fd].writer);
+        Py_XDECREF(watches[fd].file);
+    }
+    PyMem_Free(watches);
+}
+
+int
+hl_watch_traverse(const hl_loop *loop, visitproc visit, void *arg)
+{
+    for (size_t fd = 0; fd < loop->watch_count; fd++) {
+        Py_VISIT(loop->watches[fd].reader);
+        Py_VISIT(loop->watches[fd].writer);
+        Py_VISIT(loop->watches[fd].file);
+    }
+    return 0;
+}

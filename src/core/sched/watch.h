@@ -1,0 +1,32 @@
+/* Descriptors watched by add_reader and add_writer.
+ *
+ * Each watched descriptor has a reader handle, a writer handle, or both.  Replacing or
+ * removing one cancels its handle, so that an event collected before and not yet
+ * dispatched calls nobody, exactly as on asyncio.
+ * Reference: https://docs.python.org/3/library/asyncio-eventloop.html#watching-file-descriptors */
+#ifndef HL_SCHED_WATCH_H
+#define HL_SCHED_WATCH_H
+
+#include "sched/loop.h"
+
+/* Watch fd with handle for kind (HL_POLL_READ or HL_POLL_WRITE), replacing the handle that
+ * was there.  `file` is what the caller registered, kept for removals by a closed object.
+ * Returns 0, or -1 with OSError: nothing is watched by it then. */
+int hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file);
+
+/* Stop watching fd for kind.  Returns 1 if it was watched, 0 if not, -1 on error. */
+int hl_watch_remove(hl_loop *loop, int fd, int kind);
+
+/* The descriptor that was registered as `file` (by identity), or -1. */
+int hl_watch_find(const hl_loop *loop, PyObject *file);
+
+/* Push what became ready, reader before writer.  Returns 0 or -1. */
+int hl_watch_dispatch(hl_loop *loop, const hl_poll_event *event);
+
+/* [(fd, file, reader or None, writer or None), ...] of everything watched.  New. */
+PyObject *hl_watch_list(const hl_loop *loop);
+
+void hl_watch_clear(hl_loop *loop);
+int hl_watch_traverse(const hl_loop *loop, visitproc visit, void *arg);
+
+#endif

@@ -1,0 +1,750 @@
+/* The Future type of future.h.  Methods that are not here (getters, get_loop, done, ...)
+ * are inherited from _asyncio.Future, which finds the same fields in the same struct. */
+#include "task/future.h"
+
+#include "py/args.h"
+#include "py/freelist.h"
+#include "py/types.h"
+#include "sched/handle.h"
+#include "task/future_iter.h"
+#include "task/step.h"
+
+/* -- scheduling ------------------------------------------------------------------------ */
+
+int
+hl_call_soon(hl_state *state, PyObject *loop, PyObject *callback, PyObject *argument,
+             PyObject *context)
+{
+    hl_loop *native = hl_loop_cast(state, loop);
+    if (native != NULL && hl_loop_is_direct(native)) {
+        PyObject *handle =
+            hl_handle_new(native, callback, &argument, argument != NULL, context);
+        return handle != NULL ? hl_loop_push(native, hl_handle_run, handle, NULL) : -1;
+    }
+    PyObject *stack[4] = {loop, callback};
+    size_t count = 2;
+    if (argument != NULL) {
+        stack[count++] = argument;
+    }
+    PyObject *names = NULL;
+    if (context != NULL) {
+        stack[count] = context;
+        names = state->context_names;
+    }
+    PyObject *handle = PyObject_VectorcallMethod(
+        state->str.call_soon, stack, count | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
+    Py_XDECREF(handle);
+    return handle != NULL ? 0 : -1;
+}
+
+/* Schedule the first callback; steals callback and context. */
+static int
+future_schedule_first(hl_state *state, hl_future *future, PyObject *callback,
+                      PyObject *context)
+{
+    int error;
+    if (Py_IS_TYPE(callback, state->TaskType)) {
+        /* A native waiter (see future.h).  Its loop is the future's. */
+        error = hl_task_wake_soon(state, callback, (PyObject *)future);
+    }
+    else {
+        error = hl_call_soon(state, future->loop, callback, (PyObject *)future, context);
+        Py_DECREF(callback);
+    }
+    Py_XDECREF(context);
+    return error;
+}
+
+/* Take all callbacks out, then schedule them: what runs meanwhile sees none left. */
+static int
+future_schedule_callbacks(hl_state *state, hl_future *future)
+{
+    PyObject *first = future->callback0;
+    PyObject *context = future->context0;
+    PyObject *others = future->callbacks;
+    future->callback0 = NULL;
+    future->context0 = NULL;
+    future->callbacks = NULL;
+    int error = 0;
+    if (first != NULL) {
+        error = future_schedule_first(state, future, first, context);
+    }
+    Py_ssize_t count = others != NULL ? PyList_GET_SIZE(others) : 0;
+    for (Py_ssize_t i = 0; error == 0 && i < count; i++) {
+        PyObject *pair = PyList_GET_ITEM(others, i); /* borrowed: nobody else has others */
+        error = hl_call_soon(state,
+                             future->loop,
+                             PyTuple_GET_ITEM(pair, 0),
+                             (PyObject *)future,
+                             PyTuple_GET_ITEM(pair, 1));
+    }
+    Py_XDECREF(others);
+    return error;
+}
+
+/* -- life -------------------------------------------------------------------------------- */
+
+static PyObject *
+current_loop(hl_state *state)
+{
+    return PyObject_CallNoArgs(state->get_event_loop);
+}
+
+static int
+future_is_debug(hl_state *state, PyObject *loop)
+{
+    hl_loop *native = hl_loop_cast(state, loop);
+    if (native != NULL && !(native->overrides & HL_OVERRIDE_GET_DEBUG)) {
+        return native->is_debug;
+    }
+    PyObject *debug = PyObject_CallMethodNoArgs(loop, state->str.get_debug);
+    int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
+    Py_XDECREF(debug);
+    return is_debug;
+}
+
+void
+hl_future_drop_fields(hl_future *future)
+{
+    Py_CLEAR(future->loop);
+    Py_CLEAR(future->callback0);
+    Py_CLEAR(future->context0);
+    Py_CLEAR(future->callbacks);
+    Py_CLEAR(future->exception);
+    Py_CLEAR(future->exception_tb);
+    Py_CLEAR(future->result);
+    Py_CLEAR(future->source_tb);
+    Py_CLEAR(future->cancel_msg);
+    Py_CLEAR(future->cancelled_exc);
+#if HL_LAYOUT != 311 && HL_LAYOUT != 313
+    Py_CLEAR(future->awaited_by);
+    future->awaited_by_is_set = 0;
+#endif
+}
+
+int
+hl_future_init(hl_state *state, hl_future *future, PyObject *loop)
+{
+#if HL_REINIT_IS_REFUSED
+    if (future->loop != NULL) {
+        PyErr_Format(PyExc_RuntimeError, "%T object is already initialized", future);
+        return -1;
+    }
+#endif
+    hl_future_drop_fields(future);
+    future->state = HL_PENDING;
+    future->log_tb = 0;
+    future->blocking = 0;
+    PyObject *owner =
+        loop == NULL || loop == Py_None ? current_loop(state) : Py_NewRef(loop);
+    if (owner == NULL) {
+        return -1;
+    }
+    future->loop = owner;
+    int is_debug = future_is_debug(state, owner);
+    if (is_debug < 0) {
+        return -1;
+    }
+    if (is_debug && !Py_IsFinalizing()) {
+        future->source_tb = PyObject_CallNoArgs(state->extract_stack);
+        return future->source_tb != NULL ? 0 : -1;
+    }
+    return 0;
+}
+
+int
+hl_future_check_alive(const hl_future *future)
+{
+    if (future->loop != NULL) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_RuntimeError, "Future object is not initialized.");
+    return -1;
+}
+
+PyObject *
+hl_future_new(hl_loop *loop)
+{
+    hl_state *state = loop->state;
+    PyObject *self = hl_freelist_pop(
+        &state->free_futures, state->FutureType, offsetof(hl_future, loop));
+    if (self != NULL) {
+        PyObject_GC_Track(self);
+    }
+    else {
+        self = state->FutureType->tp_alloc(state->FutureType, 0);
+        if (self == NULL) {
+            return NULL;
+        }
+    }
+    hl_count_new(state, HL_COUNT_FUTURE);
+    if (loop->is_debug || (loop->overrides & HL_OVERRIDE_GET_DEBUG)) {
+        if (hl_future_init(state, (hl_future *)self, (PyObject *)loop) < 0) {
+            Py_DECREF(self);
+            return NULL;
+        }
+        return self;
+    }
+    ((hl_future *)self)->loop = Py_NewRef((PyObject *)loop);
+    return self;
+}
+
+static PyObject *
+future_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL) {
+        hl_count_new(hl_state_of_type(type), HL_COUNT_FUTURE);
+    }
+    return self;
+}
+
+static int
+future_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    hl_state *state = hl_state_of(self);
+    PyObject *const names[] = {state->str.loop, NULL};
+    PyObject *values[1] = {NULL};
+    if (hl_args_parse_init("Future", args, kwargs, names, 0, 0, values) < 0) {
+        return -1;
+    }
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = hl_future_init(state, (hl_future *)self, values[0]);
+    Py_END_CRITICAL_SECTION();
+    return error;
+}
+
+/* A native future without an unread exception needs no finalizer; asking for one would
+ * mark the object as finalized for ever and keep it off the freelist. */
+static void
+future_dealloc(PyObject *self)
+{
+    hl_future *future = (hl_future *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    hl_state *state = hl_state_in_dealloc(type);
+    bool is_exact = state != NULL && type == state->FutureType;
+    if ((!is_exact || future->log_tb) && PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return; /* resurrected */
+    }
+    PyObject_GC_UnTrack(self);
+    PyObject_ClearWeakRefs(self);
+    hl_future_drop_fields(future);
+    HL_CLEAR_FUTURE_DICT(future);
+    hl_count_free(state, HL_COUNT_FUTURE);
+    if (is_exact) {
+        future->state = HL_PENDING;
+        future->log_tb = 0;
+        future->blocking = 0;
+        if (hl_freelist_push(
+                &state->free_futures, self, type, offsetof(hl_future, loop))) {
+            return;
+        }
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* -- results ----------------------------------------------------------------------------- */
+
+static int
+future_check_pending(hl_state *state, const hl_future *future)
+{
+    if (future->state == HL_PENDING) {
+        return 0;
+    }
+    PyErr_SetString(state->InvalidStateError, "invalid state");
+    return -1;
+}
+
+int
+hl_future_set_result_lock_held(hl_state *state, hl_future *future, PyObject *result)
+{
+    if (hl_future_check_alive(future) < 0 || future_check_pending(state, future) < 0) {
+        return -1;
+    }
+    Py_XSETREF(future->result, Py_NewRef(result));
+    future->state = HL_FINISHED;
+    return future_schedule_callbacks(state, future);
+}
+
+/* StopIteration would end the awaiting generator instead of raising in it.  Steals
+ * exception; returns what to store (new), or NULL. */
+static PyObject *
+future_wrap_stop_iteration(hl_state *state, PyObject *exception)
+{
+    static const char message[] =
+        "StopIteration interacts badly with generators and cannot be raised into a Future";
+    PyObject *wrapper = NULL;
+    if (state->wraps_stop_iteration) {
+        wrapper = PyObject_CallFunction(PyExc_RuntimeError, "s", message);
+    }
+    else {
+        PyErr_SetString(PyExc_TypeError, message);
+    }
+    if (wrapper != NULL) {
+        PyException_SetCause(wrapper, Py_NewRef(exception));
+        PyException_SetContext(wrapper, Py_NewRef(exception));
+    }
+    Py_DECREF(exception);
+    return wrapper;
+}
+
+static bool
+is_stop_iteration(const hl_state *state, PyObject *exception)
+{
+    return state->wraps_stop_iteration
+               ? PyErr_GivenExceptionMatches(exception, PyExc_StopIteration)
+               : Py_IS_TYPE(exception, (PyTypeObject *)PyExc_StopIteration);
+}
+
+/* The instance to store for what the caller gave.  New, or NULL. */
+static PyObject *
+future_exception_instance(hl_state *state, PyObject *exception)
+{
+    PyObject *instance = PyExceptionClass_Check(exception) ? PyObject_CallNoArgs(exception)
+                                                           : Py_NewRef(exception);
+    if (instance == NULL) {
+        return NULL;
+    }
+    if (!PyExceptionInstance_Check(instance)) {
+        Py_DECREF(instance);
+        PyErr_SetString(PyExc_TypeError, "invalid exception object");
+        return NULL;
+    }
+    return is_stop_iteration(state, instance) ? future_wrap_stop_iteration(state, instance)
+                                              : instance;
+}
+
+int
+hl_future_set_exception_lock_held(hl_state *state, hl_future *future, PyObject *exception)
+{
+    if (hl_future_check_alive(future) < 0 || future_check_pending(state, future) < 0) {
+        return -1;
+    }
+    PyObject *instance = future_exception_instance(state, exception);
+    if (instance == NULL) {
+        return -1;
+    }
+    /* The exception's class may have finished the future in its __init__. */
+    if (future_check_pending(state, future) < 0) {
+        Py_DECREF(instance);
+        return -1;
+    }
+    Py_XSETREF(future->exception, instance);
+    Py_XSETREF(future->exception_tb, PyException_GetTraceback(instance));
+    future->state = HL_FINISHED;
+    if (future_schedule_callbacks(state, future) < 0) {
+        return -1;
+    }
+    future->log_tb = 1;
+    return 0;
+}
+
+int
+hl_future_cancel_lock_held(hl_state *state, hl_future *future, PyObject *message)
+{
+    future->log_tb = 0;
+    if (future->state != HL_PENDING) {
+        return 0;
+    }
+    future->state = HL_CANCELLED;
+    Py_XSETREF(future->cancel_msg, Py_XNewRef(message));
+    return future_schedule_callbacks(state, future) < 0 ? -1 : 1;
+}
+
+PyObject *
+hl_future_make_cancelled_error(hl_state *state, hl_future *future)
+{
+    PyObject *stored = future->cancelled_exc;
+    if (stored != NULL) {
+        future->cancelled_exc = NULL;
+        return stored;
+    }
+    if (future->cancel_msg == NULL || future->cancel_msg == Py_None) {
+        return PyObject_CallNoArgs(state->CancelledError);
+    }
+    return PyObject_CallOneArg(state->CancelledError, future->cancel_msg);
+}
+
+static void
+future_raise_cancelled(hl_state *state, hl_future *future)
+{
+    PyObject *error = hl_future_make_cancelled_error(state, future);
+    if (error != NULL) {
+        PyErr_SetObject(state->CancelledError, error);
+        Py_DECREF(error);
+    }
+}
+
+/* Raise the stored exception with the traceback it came with: once, so that reading the
+ * result again does not grow it. */
+static void
+future_raise_exception(hl_future *future)
+{
+    PyObject *exception = Py_NewRef(future->exception);
+    PyObject *traceback = future->exception_tb;
+    future->exception_tb = NULL;
+    if (PyException_SetTraceback(exception, traceback != NULL ? traceback : Py_None) == 0) {
+        PyErr_SetObject(PyExceptionInstance_Class(exception), exception);
+    }
+    Py_XDECREF(traceback);
+    Py_DECREF(exception);
+}
+
+PyObject *
+hl_future_result_lock_held(hl_state *state, hl_future *future)
+{
+    if (future->loop == NULL) {
+        PyErr_SetString(state->InvalidStateError, "Future object is not initialized.");
+        return NULL;
+    }
+    if (future->state == HL_CANCELLED) {
+        future_raise_cancelled(state, future);
+        return NULL;
+    }
+    if (future->state != HL_FINISHED) {
+        PyErr_SetString(state->InvalidStateError, "Result is not set.");
+        return NULL;
+    }
+    future->log_tb = 0;
+    if (future->exception != NULL) {
+        future_raise_exception(future);
+        return NULL;
+    }
+    return Py_NewRef(future->result != NULL ? future->result : Py_None);
+}
+
+/* -- callbacks --------------------------------------------------------------------------- */
+
+int
+hl_future_add_callback_lock_held(hl_state *state, hl_future *future, PyObject *callback,
+                                 PyObject *context)
+{
+    if (future->state != HL_PENDING) {
+        return hl_call_soon(state, future->loop, callback, (PyObject *)future, context);
+    }
+    if (future->callbacks == NULL && future->callback0 == NULL) {
+        future->callback0 = Py_NewRef(callback);
+        future->context0 = Py_NewRef(context);
+        return 0;
+    }
+    if (future->callbacks == NULL) {
+        future->callbacks = PyList_New(0);
+        if (future->callbacks == NULL) {
+            return -1;
+        }
+    }
+    PyObject *pair = PyTuple_Pack(2, callback, context);
+    if (pair == NULL) {
+        return -1;
+    }
+    int error = PyList_Append(future->callbacks, pair);
+    Py_DECREF(pair);
+    return error;
+}
+
+/* The callable that stands for what is in callback0.  New, or NULL. */
+static PyObject *
+future_first_callable(hl_state *state, const hl_future *future)
+{
+    PyObject *callback = Py_NewRef(future->callback0);
+    if (!Py_IS_TYPE(callback, state->TaskType)) {
+        return callback;
+    }
+    PyObject *wakeup = hl_task_wakeup_callable(callback);
+    Py_DECREF(callback);
+    return wakeup;
+}
+
+/* Remove callback0 if it equals callback.  Returns 1 if so, 0, or -1.  Equality is user
+ * code: it may change everything about the future. */
+static int
+future_remove_first(hl_state *state, hl_future *future, PyObject *callback)
+{
+    if (future->callback0 == NULL) {
+        return 0;
+    }
+    PyObject *first = future_first_callable(state, future);
+    if (first == NULL) {
+        return -1;
+    }
+    int equal = PyObject_RichCompareBool(first, callback, Py_EQ);
+    Py_DECREF(first);
+    if (equal > 0) {
+        Py_CLEAR(future->callback0);
+        Py_CLEAR(future->context0);
+    }
+    return equal;
+}
+
+/* A list of the pairs whose callback does not equal the given one.  New, or NULL. */
+static PyObject *
+future_remaining(PyObject *pairs, PyObject *callback)
+{
+    PyObject *kept = PyList_New(0);
+    if (kept == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pairs); i++) {
+        PyObject *pair = Py_NewRef(PyList_GET_ITEM(pairs, i));
+        int equal =
+            PyObject_RichCompareBool(PyTuple_GET_ITEM(pair, 0), callback, Py_EQ);
+        int error = equal == 0 ? PyList_Append(kept, pair) : equal < 0 ? -1 : 0;
+        Py_DECREF(pair);
+        if (error < 0) {
+            Py_DECREF(kept);
+            return NULL;
+        }
+    }
+    return kept;
+}
+
+static PyObject *
+future_remove_done_callback_lock_held(PyObject *self, PyObject *callback)
+{
+    hl_state *state = hl_state_of(self);
+    hl_future *future = (hl_future *)self;
+    if (hl_future_check_alive(future) < 0) {
+        return NULL;
+    }
+    int removed_first = future_remove_first(state, future, callback);
+    if (removed_first < 0) {
+        return NULL;
+    }
+    if (future->callbacks == NULL) {
+        return PyLong_FromLong(removed_first);
+    }
+    PyObject *pairs = Py_NewRef(future->callbacks);
+    PyObject *kept = future_remaining(pairs, callback);
+    if (kept == NULL) {
+        Py_DECREF(pairs);
+        return NULL;
+    }
+    Py_ssize_t removed = PyList_GET_SIZE(pairs) - PyList_GET_SIZE(kept);
+    if (future->callbacks == pairs && removed > 0) {
+        if (PyList_GET_SIZE(kept) > 0) {
+            Py_SETREF(future->callbacks, Py_NewRef(kept));
+        }
+        else {
+            Py_CLEAR(future->callbacks);
+        }
+    }
+    Py_DECREF(kept);
+    Py_DECREF(pairs);
+    return PyLong_FromSsize_t(removed + removed_first);
+}
+
+static PyObject *
+future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                         PyObject *kwnames)
+{
+    hl_state *state = hl_state_of(self);
+    hl_future *future = (hl_future *)self;
+    PyObject *context;
+    if (nargs != 1) {
+        PyErr_Format(PyExc_TypeError,
+                     "add_done_callback() takes exactly 1 positional argument (%zd given)",
+                     nargs);
+        return NULL;
+    }
+    if (hl_args_one_keyword(
+            "add_done_callback", args, nargs, kwnames, state->str.context, &context) < 0) {
+        return NULL;
+    }
+    if (future->loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "uninitialized Future object");
+        return NULL;
+    }
+    PyObject *own_context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
+    if (own_context == NULL) {
+        return NULL;
+    }
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = hl_future_add_callback_lock_held(state, future, args[0], own_context);
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(own_context);
+    if (error < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+future_get_callbacks(PyObject *self, void *closure)
+{
+    hl_state *state = hl_state_of(self);
+    hl_future *future = (hl_future *)self;
+    if (hl_future_check_alive(future) < 0) {
+        return NULL;
+    }
+    if (future->callback0 == NULL && future->callbacks == NULL) {
+        Py_RETURN_NONE;
+    }
+    PyObject *list = PyList_New(0);
+    PyObject *first = NULL, *pair = NULL;
+    if (list == NULL) {
+        return NULL;
+    }
+    if (future->callback0 != NULL) {
+        first = future_first_callable(state, future);
+        pair = first != NULL ? PyTuple_Pack(2, first, future->context0) : NULL;
+        if (pair == NULL || PyList_Append(list, pair) < 0) {
+            Py_CLEAR(list);
+            goto done;
+        }
+    }
+    if (future->callbacks != NULL) {
+        PyObject *all = PySequence_Concat(list, future->callbacks);
+        Py_SETREF(list, all);
+    }
+done:
+    Py_XDECREF(pair);
+    Py_XDECREF(first);
+    return list;
+}
+
+/* -- methods ------------------------------------------------------------------------------ */
+
+static PyObject *
+future_result_lock_held(PyObject *self)
+{
+    return hl_future_result_lock_held(hl_state_of(self), (hl_future *)self);
+}
+
+static PyObject *
+future_set_result_lock_held(PyObject *self, PyObject *result)
+{
+    if (hl_future_set_result_lock_held(hl_state_of(self), (hl_future *)self, result) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+future_set_exception_lock_held(PyObject *self, PyObject *exception)
+{
+    if (hl_future_set_exception_lock_held(
+            hl_state_of(self), (hl_future *)self, exception) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+HL_LOCKED_METHOD(future_result)
+HL_LOCKED_METHOD_O(future_set_result)
+HL_LOCKED_METHOD_O(future_set_exception)
+HL_LOCKED_METHOD_O(future_remove_done_callback)
+
+static PyObject *
+future_cancel(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    hl_state *state = hl_state_of(self);
+    PyObject *const names[] = {state->str.msg, NULL};
+    PyObject *values[1] = {Py_None};
+    if (hl_args_parse("cancel", args, nargs, kwnames, names, 0, 1, values) < 0 ||
+        hl_future_check_alive((hl_future *)self) < 0) {
+        return NULL;
+    }
+    int cancelled;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    cancelled = hl_future_cancel_lock_held(state, (hl_future *)self, values[0]);
+    Py_END_CRITICAL_SECTION();
+    return cancelled < 0 ? NULL : PyBool_FromLong(cancelled);
+}
+
+static PyMethodDef future_methods[] = {
+    {"result", future_result, METH_NOARGS,
+     "result($self, /)\n--\n\nReturn the result, or raise the exception of the future.\n\n"
+     "CancelledError if it was cancelled, InvalidStateError if it is not done.\n"
+     "https://docs.python.org/3/library/asyncio-future.html#asyncio.Future.result"},
+    {"set_result", future_set_result, METH_O,
+     "set_result($self, result, /)\n--\n\nMark the future done with a result.\n\n"
+     "InvalidStateError if it is done already."},
+    {"set_exception", future_set_exception, METH_O,
+     "set_exception($self, exception, /)\n--\n\nMark the future done with an exception.\n\n"
+     "An instance or a class.  InvalidStateError if it is done already."},
+    {"cancel", (PyCFunction)(void (*)(void))future_cancel, METH_FASTCALL | METH_KEYWORDS,
+     "cancel($self, /, msg=None)\n--\n\nCancel the future and schedule its callbacks.\n\n"
+     "Return False if it is done already, else True."},
+    {"add_done_callback", (PyCFunction)(void (*)(void))future_add_done_callback,
+     METH_FASTCALL | METH_KEYWORDS,
+     "add_done_callback($self, fn, /, *, context=<unrepresentable>)\n--\n\n"
+     "Call fn(future) by the loop when the future is done, in context or a copy of the\n"
+     "current one."},
+    {"remove_done_callback", future_remove_done_callback, METH_O,
+     "remove_done_callback($self, fn, /)\n--\n\nRemove every callback equal to fn; return "
+     "their number."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef future_getset[] = {
+    {"_callbacks", future_get_callbacks, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot future_slots[] = {
+    {Py_tp_doc,
+     "Future(*, loop=None)\n--\n\nAn asyncio.Future in C: a result that is not there yet.\n\n"
+     "https://docs.python.org/3/library/asyncio-future.html#asyncio.Future"},
+    {Py_tp_new, future_tp_new},
+    {Py_tp_init, future_tp_init},
+    {Py_tp_dealloc, future_dealloc},
+    {Py_tp_iter, hl_future_iter_new},
+    {Py_am_await, hl_future_iter_new},
+    {Py_tp_methods, future_methods},
+    {Py_tp_getset, future_getset},
+    {0, NULL},
+};
+
+static PyType_Spec future_spec = {
+    .name = "hotloop.Future",
+    /* The collector's flag comes with the functions of the base. */
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = future_slots,
+};
+
+/* -- type ---------------------------------------------------------------------------------- */
+
+#if HL_STOCK_TYPES_ARE_STATIC
+/* A static type's traverse does not visit the type; an object of a heap type must. */
+static int
+future_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    hl_state *state = hl_state_in_dealloc(Py_TYPE(self));
+    if (state == NULL) {
+        return 0;
+    }
+    PyTypeObject *stock = PyObject_TypeCheck(self, state->StockTaskType)
+                              ? state->StockTaskType
+                              : state->StockFutureType;
+    return stock->tp_traverse(self, visit, arg);
+}
+#endif
+
+void
+hl_adopt_stock_slots(PyTypeObject *type, const PyTypeObject *stock)
+{
+#if HL_STOCK_TYPES_ARE_STATIC
+    type->tp_traverse = future_traverse;
+#else
+    type->tp_traverse = stock->tp_traverse;
+#endif
+    type->tp_clear = stock->tp_clear;
+    type->tp_finalize = stock->tp_finalize;
+    type->tp_repr = stock->tp_repr;
+}
+
+int
+hl_future_type_init(PyObject *module, hl_state *state)
+{
+    state->FutureType =
+        hl_type_new(module, &future_spec, state->StockFutureType, NULL);
+    if (state->FutureType == NULL) {
+        return -1;
+    }
+    hl_adopt_stock_slots(state->FutureType, state->StockFutureType);
+    return 0;
+}

@@ -1,0 +1,31 @@
+/* The steps of a task: resuming its coroutine and acting on what it answers.
+ *
+ * Two ways lead here.  On a hotloop loop the ready queue holds {run, task, argument} and
+ * the run function publishes the task, enters its context and steps.  Everywhere else (a
+ * foreign loop, debug mode, a replaced call_soon) loop.call_soon gets a callable, and its
+ * handle entered the context already.  Both end in the same step. */
+#ifndef HL_TASK_STEP_H
+#define HL_TASK_STEP_H
+
+#include "sched/loop.h"
+#include "task/layout.h"
+
+int hl_step_type_init(PyObject *module, hl_state *state);
+
+/* Schedule the next step; exception (borrowed, or NULL) is thrown into the coroutine.
+ * Returns 0 or -1. */
+int hl_task_step_soon(hl_state *state, hl_task *task, PyObject *exception);
+
+/* Schedule the wake-up of task (stolen), which waits for future (borrowed). */
+int hl_task_wake_soon(hl_state *state, PyObject *task, PyObject *future);
+
+/* hl_run of a wake-up: argument is the future that is done. */
+int hl_task_wakeup_run(hl_loop *loop, PyObject *task, PyObject *future);
+
+/* The callable `task_wakeup` bound to task, as asyncio's futures hold it.  New, or NULL. */
+PyObject *hl_task_wakeup_callable(PyObject *task);
+
+/* Run the first step now, inside the step of whoever creates the task. */
+int hl_task_start_eagerly(hl_state *state, hl_task *task);
+
+#endif

@@ -1,0 +1,252 @@
+"""Cold paths of the C core: what runs once, or only when something went wrong.
+
+Called from ``hotloop._core`` by name; nothing here is public.  Everything that asyncio has
+a function for is done by asyncio's own, so that texts are those of the running version.
+"""
+
+from __future__ import annotations
+
+import _asyncio
+import asyncio
+import contextvars
+import inspect
+import sys
+import weakref
+from asyncio import base_events, format_helpers
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_FORMAT_TAKES_DEBUG = (
+    "debug" in inspect.signature(format_helpers._format_callback_source).parameters
+)
+
+
+def extract_stack() -> Any:
+    """Return the stack of the Python code that called into the core, for debug mode."""
+    return format_helpers.extract_stack(sys._getframe(1))
+
+
+def handle_failed(handle: Any, exception: BaseException) -> None:
+    """Report an exception that a handle's callback raised, as asyncio.Handle._run does."""
+    loop = handle._loop
+    options = {"debug": loop.get_debug()} if _FORMAT_TAKES_DEBUG else {}
+    callback = format_helpers._format_callback_source(handle._callback, handle._args, **options)
+    context = {
+        "message": f"Exception in callback {callback}",
+        "exception": exception,
+        "handle": handle,
+    }
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    loop.call_exception_handler(context)
+
+
+def report_slow(loop: Any, handle: Any, seconds: float) -> None:
+    """Log in debug mode that a handle took at least ``loop.slow_callback_duration``."""
+    if seconds >= loop.slow_callback_duration:
+        base_events.logger.warning(
+            "Executing %s took %.3f seconds", base_events._format_handle(handle), seconds
+        )
+
+
+# -- loop attributes made at first use ----------------------------------------------------
+
+_LAZY_ATTRIBUTES: dict[str, Callable[[], Any]] = {
+    "_asyncgens": weakref.WeakSet,
+    "_transports": weakref.WeakValueDictionary,
+    "_signal_handlers": dict,
+    "_unix_server_sockets": dict,
+}
+
+
+def make_attribute(name: str) -> Any:
+    """Return the initial value of a loop attribute that is made when first read."""
+    return _LAZY_ATTRIBUTES[name]()
+
+
+# -- the task registry up to 3.13 -----------------------------------------------------------
+
+
+class _ChainedTaskSet(weakref.WeakSet):  # type: ignore[type-arg]
+    """asyncio's WeakSet of tasks, followed by the tasks of the core's own register."""
+
+    def __iter__(self) -> Iterator[Any]:
+        from hotloop import _core
+
+        stored = set(super().__iter__())
+        yield from stored
+        for task in _core._registered_tasks():
+            if task not in stored:
+                yield task
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, item: Any) -> bool:
+        return any(item is task for task in self)
+
+
+def chain_task_set(tasks: Any) -> bool:
+    """Make asyncio's set of tasks show the core's tasks too, if it is a plain WeakSet."""
+    if type(tasks) is not weakref.WeakSet:
+        return False
+    tasks.__class__ = _ChainedTaskSet
+    return True
+
+
+# -- the layout probe -------------------------------------------------------------------------
+
+
+class _ProbeLoop:
+    """As much of a loop as a stock Future and Task ask for, which runs nothing."""
+
+    def __init__(self) -> None:
+        self.scheduled: list[tuple[Any, Any]] = []
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return False
+
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> None:
+        self.scheduled.append((callback, context))
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Nothing of the probe is worth a log line."""
+
+
+async def _wait_for(future: Any) -> None:
+    await future
+
+
+def _probe_futures(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
+    """Stock futures in known states, and what their fields must hold."""
+    context = contextvars.copy_context()
+    message = object()
+    result = object()
+
+    def first(_: Any) -> None:
+        """The first callback."""
+
+    pending = _asyncio.Future(loop=loop)
+    pending.add_done_callback(first, context=context)
+    pending._cancel_message = message
+    pending._asyncio_future_blocking = True
+    finished = _asyncio.Future(loop=loop)
+    finished.set_result(result)
+    error = ValueError()
+    try:
+        raise error
+    except ValueError:
+        traceback = error.__traceback__
+    failed = _asyncio.Future(loop=loop)
+    failed.set_exception(error)
+    expectations = [
+        ("loop", pending, loop),
+        ("callback0", pending, first),
+        ("context0", pending, context),
+        ("callbacks", pending, None),
+        ("cancel_msg", pending, message),
+        ("blocking", pending, 1),
+        ("log_tb", pending, 0),
+        ("state", pending, 0),
+        ("source_tb", pending, None),
+        ("result", pending, None),
+        ("exception", pending, None),
+        ("result", finished, result),
+        ("state", finished, 2),
+        ("blocking", finished, 0),
+        ("callback0", finished, None),
+        ("exception", failed, error),
+        ("exception_tb", failed, traceback),
+        ("log_tb", failed, 1),
+        ("cancelled_exc", failed, None),
+    ]
+    if sys.version_info < (3, 13):
+        pending.probed = True
+        expectations.append(("dict", pending, pending.__dict__))
+    return expectations
+
+
+def _probe_cancelled_task(loop: _ProbeLoop) -> tuple[Any, list[tuple[str, Any, Any]]]:
+    """A stock task that was cancelled before its first step, and its fields."""
+    task = _asyncio.Task(_wait_for(None), loop=loop)
+    task.cancel()
+    return task, [("must_cancel", task, 1), ("log_destroy_pending", task, 1)]
+
+
+def _probe_task(loop: _ProbeLoop, waiter: Any) -> tuple[Any, list[tuple[str, Any, Any]]]:
+    """A stock task that will wait for waiter, and its fields."""
+    context = contextvars.copy_context()
+    name = "hotloop-probe"
+    coroutine = _wait_for(waiter)
+    task = _asyncio.Task(coroutine, loop=loop, name=name, context=context)
+    task._log_destroy_pending = False
+    expectations = [
+        ("loop", task, loop),
+        ("coro", task, coroutine),
+        ("name", task, name),
+        ("context", task, context),
+        ("state", task, 0),
+        ("log_destroy_pending", task, 0),
+    ]
+    return task, expectations
+
+
+def wraps_stop_iteration() -> bool:
+    """Tell whether set_exception(StopIteration()) is wrapped here, or refused."""
+    future = _asyncio.Future(loop=_ProbeLoop())
+    try:
+        future.set_exception(StopIteration())
+    except TypeError:
+        return False
+    future.exception()
+    return True
+
+
+def probe(check: Callable[[list[tuple[str, Any, Any]], Any, Any], bool]) -> bool:
+    """Show stock objects in known states to the core's check, and leave nothing behind.
+
+    The import may happen inside a running task, so the running loop and the current task
+    of this thread are put back as they were.
+    """
+    loop = _ProbeLoop()
+    expectations = _probe_futures(loop)
+    waiter = _asyncio.Future(loop=loop)
+    cancelled, cancelled_expectations = _probe_cancelled_task(loop)
+    task, task_expectations = _probe_task(loop, waiter)
+    expectations += cancelled_expectations + task_expectations
+    running = asyncio._get_running_loop()
+    in_thread_state = sys.version_info >= (3, 14)
+    previous = None
+    try:
+        if in_thread_state and running is not None:
+            previous = _asyncio._swap_current_task(running, None)
+        asyncio._set_running_loop(loop)
+        loop.scheduled[-1][0]()  # the task's first step: it waits now
+        task.cancel()
+        expectations += [("state", waiter, 1), ("num_cancels", task, 1)]
+        if in_thread_state:
+            expectations += [("is_task", task, 1), ("is_task", waiter, 0)]
+            expectations += [("awaited_by", waiter, task), ("awaited_by_is_set", waiter, 0)]
+        expectations += [("fut_waiter", task, waiter), ("must_cancel", task, 0)]
+        if in_thread_state:
+            _asyncio._swap_current_task(loop, task)
+        try:
+            return check(expectations, loop, task)
+        finally:
+            if in_thread_state:
+                _asyncio._swap_current_task(loop, None)
+            cancelled._log_destroy_pending = False
+            cancelled.get_coro().close()
+            task.get_coro().close()
+            for _, thing, _ in expectations:
+                if thing.done() and not thing.cancelled():
+                    thing.exception()
+    finally:
+        asyncio._set_running_loop(running)
+        if previous is not None:
+            _asyncio._swap_current_task(running, previous)
+        _asyncio._unregister_task(task)
+        _asyncio._unregister_task(cancelled)
