@@ -126,7 +126,7 @@ SCRIPTS = {
         "sys.stderr = io.StringIO()\nunittest.main()\n"
     ),
     "input": "print(input(), input('> '))\ntry:\n    input()\nexcept EOFError:\n    print('eof')\n",
-    "annotations": "x: int = 1\nclass A:\n    y: 'str'\nprint(A.__annotations__, x)\n",
+    "annotations": "class A:\n    y: int\nprint(A.__annotations__)\ndef f(x: 'str'): ...\n",
     "future_import": "from __future__ import annotations\ndef f(x: no_such): ...\nprint(f)\n",
     "import_main": "import __main__\nx = 5\nprint(__main__.x, __main__.__name__)\n",
     "runpy_inside": (
@@ -249,6 +249,7 @@ COMMAND_LINES = {
     "code_fails": ["-c", FAILS],
     "code_syntax_error": ["-c", "x = = 1"],
     "code_indented": ["-c", "\n    print(1)\n    1 / 0\n"],
+    "code_annotations": ["-c", SCRIPTS["annotations"]],
     "code_empty": ["-c", ""],
     "code_exits": ["-c", "exit(3)"],
     "code_pickle": ["-c", "import pickle\nclass A: pass\nprint(pickle.loads(pickle.dumps(A)))"],

@@ -114,6 +114,8 @@ class FunctionInstallation:
                 return self.before[1]()
             return Loop()
 
+        # Whoever sends asyncio.new_event_loop to another process pickles it by this name.
+        new_event_loop.__module__, new_event_loop.__qualname__ = events.__name__, "new_event_loop"
         return new_event_loop
 
     def was_policy_chosen(self) -> bool:

@@ -113,7 +113,7 @@ def run_file(main: ModuleType, filename: str, content: bytes) -> None:
         exec(code, vars(main))
     else:
         vars(main)["__loader__"] = SourceFileLoader("__main__", filename)
-        run_source(main, content, filename)
+        exec(compiled(content, filename), vars(main))
     unset_file(main)
 
 
@@ -134,7 +134,7 @@ def run_command(source: str, arguments: list[str]) -> None:
 
         source = textwrap.dedent(source)
     main = new_main_module()
-    code = compile(source, "<string>", "exec", dont_inherit=True)
+    code = compiled(source, "<string>")
     remember_lines(code, source)
     exec(code, vars(main))
 
@@ -159,7 +159,7 @@ def run_stdin(arguments: list[str]) -> None:
         code.interact(local=vars(main), exitmsg="")
         return
     set_file(main, "<stdin>")
-    run_source(main, sys.stdin.buffer.read(), "<stdin>")
+    exec(compiled(sys.stdin.buffer.read(), "<stdin>"), vars(main))
     unset_file(main)
 
 
@@ -183,6 +183,9 @@ def new_main_module() -> ModuleType:
     if sys.version_info < (3, 14):
         vars(main)["__annotations__"] = {}
     sys.modules["__main__"] = main
+    if "__mp_main__" in sys.modules:
+        # multiprocessing has taken note of hotloop's module as the one whose classes children send.
+        sys.modules["__mp_main__"] = main
     return main
 
 
@@ -199,7 +202,6 @@ def unset_file(main: ModuleType) -> None:
     vars(main).pop("__cached__", None)
 
 
-def run_source(main: ModuleType, source: str | bytes, filename: str) -> None:
-    """Compile and run source text in the given main module."""
-    code = compile(source, filename, "exec", dont_inherit=True)
-    exec(code, vars(main))
+def compiled(source: str | bytes, filename: str) -> CodeType:
+    """Return the code of a program, free of the __future__ imports of this file."""
+    return compile(source, filename, "exec", dont_inherit=True)
