@@ -9,6 +9,7 @@ import asyncio
 import json
 import textwrap
 
+import hotloop
 import pytest
 from support import child
 
@@ -65,6 +66,8 @@ POLICY = textwrap.dedent("""
         asyncio.set_event_loop_policy(hotloop.EventLoopPolicy())
 """)
 
+STOCK = "asyncio.unix_events._UnixSelectorEventLoop"
+
 # The arguments of the interpreter for each entry point.
 ENTRIES = {
     "install": ("-c", "import hotloop; hotloop.install()\n" + ASK),
@@ -83,10 +86,10 @@ def answers_of_asyncio():
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_the_answers_are_asyncios_with_hotloops_loops(entry, answers_of_asyncio):
     answers = json.loads(child.run_ok(*ENTRIES[entry]))
-    stock = "asyncio.unix_events._UnixSelectorEventLoop"
+    own = f"{hotloop.Loop.__module__}.{hotloop.Loop.__name__}"
     expected = [
-        [where, answer.replace(stock, "hotloop.Loop"), warnings]
+        [where, answer.replace(STOCK, own), warnings]
         for where, answer, warnings in answers_of_asyncio
     ]
     assert answers == expected
-    assert "hotloop.Loop" in str(answers)
+    assert own in str(answers)
