@@ -9,9 +9,10 @@ import asyncio
 import json
 import textwrap
 
-import hotloop
 import pytest
 from support import child
+
+import hotloop
 
 pytestmark = pytest.mark.timeout(60)
 
