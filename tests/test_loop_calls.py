@@ -71,7 +71,6 @@ CALLS = [
     "loop.call_later('1', note)",
     "loop.call_later(b'1', note)",
     "loop.call_later([], note)",
-    "loop.call_later(1j, note)",
     "loop.call_later(Decimal('0.5'), note)",
     "loop.call_later(Fraction(-1, 2), note)",
     "loop.call_later(note, 0)",
@@ -268,6 +267,7 @@ class TestContexts:
         # From 3.12 on the exception handler is called in the handle's context, which fails for the
         # same reason: then the report goes to the log.
         reports = [str(report["exception"]) for report in loop_reports.take()] + [caplog.text]
+        caplog.clear()  # Its records hold the handle.
         assert any("is already entered" in report for report in reports)
         # The loop goes on in its own context, unharmed.
         method(loop, ran.append, variable.get())

@@ -755,7 +755,7 @@ def test_a_mocked_exception_handler_call_gets_every_report(loop):
 
 @pytest.mark.parametrize(
     "name",
-    ["create_future", "create_task", "call_later", "call_at", "run_in_executor", "get_debug"],
+    ["create_future", "create_task", "call_later", "call_at", "run_in_executor"],
 )
 def test_what_asyncio_calls_through_the_instance_hotloop_calls_too(name):
     """The counts of calls of a spy on the method agree while a program runs."""

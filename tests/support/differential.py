@@ -18,6 +18,14 @@ FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "hotloop": hotloop.new_event_
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+|(?<=id=.)[0-9]+")
 _LOOP_CLASS = re.compile(r"<(?:[\w.]*\.)?(?:_UnixSelectorEventLoop|Loop) ")
+# hotloop's repr of a loop adds whether its tasks are native; a method's qualified name in an error
+# message says in which class it was found.
+_TASK_KIND = re.compile(r" tasks=\w+(?=>)")
+_METHOD_CLASS = re.compile(
+    r"\b(?:BaseEventLoop|BaseSelectorEventLoop|_UnixSelectorEventLoop|Loop)\."
+)
+# A wrong number of arguments is worded in one way by Python functions, in another by C functions.
+_WRONG_COUNT = re.compile(r"(\w+\(\)) (?:missing|takes) .*")
 _HANDLE_MODULE = re.compile(r"\b(?:hotloop(?:\._core)?|asyncio\.events)\.(?=(?:Timer)?Handle\b)")
 # From 3.14 on asyncio gives call_soon_threadsafe's handle a private class of its own, which locks;
 # every hotloop handle may be used from any thread.
@@ -28,6 +36,8 @@ def normalized(text):
     """Replace what may differ between two runs: addresses and where the own classes live."""
     text = _ADDRESS.sub("0x...", text)
     text = _LOOP_CLASS.sub("<LOOP ", text)
+    text = _METHOD_CLASS.sub("", _TASK_KIND.sub("", text))
+    text = _WRONG_COUNT.sub(r"\1 was called with a wrong number of arguments", text)
     text = _HANDLE_MODULE.sub("", text)
     return _THREAD_SAFE_HANDLE.sub("Handle", text)
 
@@ -67,7 +77,7 @@ def assert_same_on_both(scenario, *args):
     """Fail unless asyncio and hotloop give the same outcome; return that outcome."""
     expected = outcome_on("asyncio", scenario, *args)
     actual = outcome_on("hotloop", scenario, *args)
-    assert actual == expected
+    assert actual == expected, f"asyncio: {expected}\nhotloop: {actual}"
     return expected
 
 
@@ -87,6 +97,30 @@ def collect_reports(loop):
 def evaluated(expression, loop, **names):
     """Evaluate an expression of a table; written as text, it is also the name of its test."""
     return eval(expression, {"loop": loop, "asyncio": asyncio, "math": math, **names})
+
+
+def assert_same_log_on_both(caplog, scenario):
+    """Fail unless the outcome and asyncio's log of errors agree; return the common (outcome, log).
+
+    The log is forgotten at the end: its records hold tracebacks, and with them loops and handles.
+    """
+    seen = {}
+    for name in FACTORIES:
+        caplog.clear()
+        ended = outcome_on(name, scenario)
+        records = [record for record in caplog.records if record.name == "asyncio"]
+        seen[name] = (
+            ended,
+            [
+                (record.levelname, bool(record.exc_info), normalized(record.getMessage()))
+                for record in records
+                if record.levelname in ("ERROR", "CRITICAL")
+            ],
+        )
+        del records
+    caplog.clear()
+    assert seen["hotloop"] == seen["asyncio"], seen
+    return seen["asyncio"]
 
 
 def run_briefly(loop, turns=1):
