@@ -8,6 +8,7 @@ that met no loop of hotloop's is not taken for one that did.
 """
 
 import asyncio
+import os
 import sys
 
 import hotloop
@@ -172,7 +173,8 @@ def adapt_events(injection, module):
 def adapt_set_up(*class_names):
     """Return an adapter for classes whose setUp makes a BaseEventLoop with a mock for a selector.
 
-    Such a loop cannot wait for anything; hotloop's takes its place when setUp has ended.
+    hotloop's loop takes its place when setUp has ended. As the mock's select() does, its poll
+    returns at once: it watches a descriptor that is always ready.
     """
 
     def adapt(injection, module):
@@ -190,8 +192,11 @@ def replace_after_set_up(injection, test_class):
         set_up(test)
         test.loop.close()
         injection.foreign_loops -= 1
+        always_ready = os.eventfd(1)
+        test.addCleanup(os.close, always_ready)  # Runs after the loop's own clean-up.
         test.loop = hotloop.new_event_loop()
         test.set_event_loop(test.loop)
+        test.loop.add_reader(always_ready, lambda: None)
 
     test_class.setUp = set_up_with_hotloop
 

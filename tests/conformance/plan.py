@@ -10,6 +10,7 @@ import importlib.util
 import os
 import platform
 import re
+import sys
 
 TEST_PACKAGE = "libpython3-testsuite"
 
@@ -56,7 +57,7 @@ class Module:
 
     name: str
     uses: str = "Loop Task Future steps"
-    types: bool = False
+    types: str = ""  # What mode "types" must use; it is left out where it would use nothing.
     pairs: bool = False
     future: bool = True  # False: asyncio's Future stays, also where a mode replaces it.
 
@@ -76,31 +77,30 @@ class Module:
 
     def expected_uses(self, mode):
         """Return which of hotloop's things must have been in use in that mode."""
-        absent = {
-            name
-            for name, provided in (
-                ("Loop", mode.loop),
-                ("Task", mode.task),
-                ("steps", mode.task),
-                ("Future", mode.future),
-            )
-            if not provided
+        provided = {
+            "Loop": mode.loop,
+            "Task": mode.task,
+            "steps": mode.task,
+            "Future": mode.future,
         }
-        return set(self.uses.split()) - absent
+        uses = self.uses if mode.loop else self.types
+        return {name for name in uses.split() if provided[name]}
 
 
+TASK_ONLY = "Loop Task steps"
 IN_TEST_ASYNCIO = (
-    Module("tasks", types=True, pairs=True),
-    Module("events", types=True),
+    Module("tasks", types="Task Future steps", pairs=True),
+    # Takes the types since 3.14.
+    Module("events", types="Task steps" if sys.version_info >= (3, 14) else ""),
     Module("taskgroups"),
-    Module("eager_task_factory", types=True),
-    Module("futures", types=True),
-    Module("futures2", types=True),
+    Module("eager_task_factory", types="Task steps"),
+    Module("futures", types="Future"),
+    Module("futures2", uses=TASK_ONLY, types="Task steps"),
     Module("base_events"),
-    Module("free_threading", types=True),
+    Module("free_threading", types="Task Future steps"),
     # The tests put _CFuture in the place of the class that asyncio checks futures against, which
     # asyncio's own helper classes, gather's for example, have to pass as well.
-    Module("graph", types=True, future=False),
+    Module("graph", types="Task steps", future=False),
     Module("waitfor"),
     Module("locks"),
     Module("queues"),
@@ -116,7 +116,7 @@ IN_TEST_ASYNCIO = (
 )
 ELSEWHERE = (
     Module("test.test_asyncgen"),
-    Module("test.test_contextlib_async"),
+    Module("test.test_contextlib_async", uses=TASK_ONLY),
     Module("test.test_unittest.test_async_case"),  # 3.12 and later.
     Module("unittest.test.test_async_case"),  # 3.11.
 )

@@ -107,7 +107,7 @@ def test_a_failure_that_stock_did_not_confirm_counts():
 
 def test_an_id_that_was_not_run_is_a_problem():
     report = judge(results(a="passed"), ids=["seeded.Seeded.a", "seeded.Seeded.b"])
-    assert report.problems == [("1 ids were not run", "seeded.Seeded.b")]
+    assert headlines(report) == ["1 ids were not run, first seeded.Seeded.b"]
 
 
 def test_a_failure_outside_of_any_test_is_a_problem():
