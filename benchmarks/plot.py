@@ -7,7 +7,8 @@ class PlotLibraryMissing(Exception):
     """matplotlib is not installed; the message says what to do."""
 
 
-def _pyplot():
+def _load_library():
+    """Return what is used of matplotlib."""
     try:
         import matplotlib
     except ImportError:
@@ -16,14 +17,17 @@ def _pyplot():
         ) from None
     matplotlib.use("Agg")  # draws into files, without a display
     from matplotlib import pyplot
+    from matplotlib.ticker import LogLocator
 
-    return pyplot
+    return pyplot, LogLocator
 
 
 def draw(results, path):
     """Write a PNG with one line for each row and one mark for each loop's ratio to the base."""
-    pyplot = _pyplot()
-    rows = [figures for figures in report.all_figures(results) if figures.ratios]
+    pyplot, LogLocator = _load_library()
+    all_rows = report.all_figures(results)
+    rows = [figures for figures in all_rows if figures.ratios]
+    without_base = [figures.name for figures in all_rows if not figures.ratios]
     base = results.settings["base"]
     figure, axes = pyplot.subplots(figsize=(9, 1.6 + 0.28 * len(rows)), layout="constrained")
     for name in results.settings["loops"]:
@@ -34,18 +38,22 @@ def draw(results, path):
         axes.scatter(
             [ratio for ratio, _ in points],
             [y for _, y in points],
-            label=name,
+            label=name if points else f"{name} (not measured)",
             s=60 if is_subject else 22,
             marker="D" if is_subject else "o",
             zorder=3 if is_subject else 2,
         )
     axes.axvline(1.0, color="black", linewidth=1)
-    axes.set_xscale("log")
+    axes.set_xscale("log", subs=[])
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}x")
     axes.set_yticks(range(len(rows)), [r.name for r in rows])
-    axes.invert_yaxis()
     axes.grid(axis="both", linewidth=0.3)
-    axes.set_xlabel(f"speed against {base} (= 1x), right is better")
+    axes.set_ylim(len(rows) - 0.5, -0.5)  # downwards, in the order of the table
+    axes.set_xlabel(
+        f"speed against {base} (= 1x), right is better"
+        + (f"\nnot drawn, as {base} failed: {', '.join(without_base)}" if without_base else "")
+    )
     axes.set_title(f"CPython {results.machine['python']}, {results.machine['date'][:10]}")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     figure.savefig(path, dpi=120)

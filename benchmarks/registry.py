@@ -92,6 +92,7 @@ class Case:
         self.seconds = seconds  # roughly how long the whole measurement may take
         self.passes = 1
         self.elapsed_ns = 0
+        self.reports = []  # what the loop told its exception handler
         self._clock = time.process_time_ns if clock == "cpu" else time.perf_counter_ns
 
     @functools.cached_property
@@ -102,7 +103,9 @@ class Case:
     @functools.cached_property
     def loop(self):
         """The loop, the same one for all passes; it is closed by close()."""
-        return self.new_loop()
+        loop = self.new_loop()
+        loop.set_exception_handler(lambda loop, report: self.reports.append(report))
+        return loop
 
     @contextlib.contextmanager
     def timed(self):

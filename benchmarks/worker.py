@@ -21,11 +21,19 @@ REPEATS = 5  # measured calls of the row
 SHARES = 8  # a call should fill this fraction of the time: the repeats and the way up to them
 
 
+class LoopReportedError(Exception):
+    """The row came to its end, but the loop told its exception handler of an error."""
+
+
 def call_row(row, case):
     """Run the row's function once; return what it returned."""
-    if inspect.iscoroutinefunction(row.function):
-        return case.loop.run_until_complete(row.function(case))
-    return row.function(case)
+    figure = row.function(case)
+    if inspect.iscoroutine(figure):
+        figure = case.loop.run_until_complete(figure)
+    if case.reports:
+        report = case.reports[0]
+        raise LoopReportedError(f"{report.get('message')}: {report.get('exception')!r}")
+    return figure
 
 
 def find_passes(row, case):

@@ -4,6 +4,7 @@ Durations are as short as possible here, so no figure is looked at beyond being 
 is tested on made-up samples, and the order of a run on a made-up worker.
 """
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -116,6 +117,17 @@ class TestRows:
 
         row = registry.Row("fake", fake_row, "us", "cpu", 10, "", True)
         assert worker.measure(row, registry.Case("asyncio")) == 100
+
+    def test_error_that_the_loop_only_reports_fails_the_row(self):
+        async def row_with_failing_callback(case):
+            case.loop.call_soon(int, "no number")
+            await asyncio.sleep(0)
+
+        row = registry.Row("fake", row_with_failing_callback, "ns", "cpu", 1, "", True)
+        case = registry.Case("asyncio")
+        with pytest.raises(worker.LoopReportedError, match=r"Exception in callback.*ValueError"):
+            worker.measure(row, case)
+        case.close()
 
 
 class TestWorker:
