@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# As the core's classes do it: the name by which users reach it, not the file it stands in.
+Loop.__module__ = __name__
+
 __all__ = [
     "Future",
     "Handle",
