@@ -20,6 +20,8 @@ DRIVER = Path(__file__).with_name("driver.py")
 SLACK = 0.9
 # What an interpreter may need, beside that, to start, import and end on a busy machine.
 STARTUP = 10
+# When a program is taken to hang; the longest has pauses of 9 seconds.
+LIMIT = 40
 
 OUTSIDE = (
     "Outside, get_event_loop: There is no current event loop in thread 'MainThread'."
@@ -153,7 +155,7 @@ class Run:
             else:
                 arguments = (*PLAIN[entry], script)
             start = time.monotonic()
-            done = child.run(*arguments, warnings=warnings)
+            done = child.run(*arguments, warnings=warnings, timeout=LIMIT)
             self.elapsed = time.monotonic() - start
             self.report = json.loads(report.read_text()) if report.exists() else {}
         self.program, self.entry = program, entry

@@ -31,8 +31,8 @@ def test_the_output_is_exactly_asyncios(run):
 
 
 @every([entry for entry in ENTRIES if entry != "asyncio"])
-def test_nothing_goes_to_stderr_that_asyncio_does_not_write(run, finished_runs):
-    assert run.stderr == finished_runs[run.program, "asyncio"].stderr
+def test_nothing_goes_to_stderr_that_asyncio_does_not_write(run, stock_run):
+    assert run.stderr == stock_run.stderr
 
 
 @every(ENTRIES)
