@@ -94,7 +94,7 @@ def report(loop_names):
         for name in loop_names:
             count = instructions_per_step(directory, name)
             print(
-                f"{name}: {count:.0f} instructions a step, {count / bare:.2f} times the bare loop"
+                f"{name}: {count:.0f} instructions a step, {count / bare:.3f} times the bare loop"
             )
 
 
