@@ -42,7 +42,8 @@ def fail(message: str) -> NoReturn:
 def info() -> Iterator[tuple[str, str]]:
     """Yield the lines of --info, as pairs of what and how."""
     yield "hotloop", hotloop.__version__
-    yield "tasks", "native" if _core.native else f"stock ({_core.layout_problem})"
+    stock = f"stock (asyncio's own; unknown layout of this CPython: {_core.layout_problem})"
+    yield "tasks", "native" if _core.native else stock
     yield "backend", "epoll"
     yield "python", f"{sys.implementation.name} {sys.version} ({sys.executable})"
     system = os.uname()
