@@ -121,14 +121,18 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     # -- watched descriptors ---------------------------------------------------------------
 
     @property
-    def _selector(self) -> _SelectorView:
-        return _SelectorView(self)
+    def _selector(self) -> _SelectorView | None:
+        return None if self.is_closed() else _SelectorView(self)
 
-    def _add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> Any:
-        return self._watch(_descriptor(fd), _READ, fd, callback, *args)
+    def _add_reader(
+        self, fd: Any, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> Any:
+        return self._watch(_descriptor(fd), _READ, fd, context, callback, *args)
 
-    def _add_writer(self, fd: Any, callback: Callable[..., Any], *args: Any) -> Any:
-        return self._watch(_descriptor(fd), _WRITE, fd, callback, *args)
+    def _add_writer(
+        self, fd: Any, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> Any:
+        return self._watch(_descriptor(fd), _WRITE, fd, context, callback, *args)
 
     def _remove_watch(self, file: Any, kind: int) -> bool:
         if self.is_closed():
@@ -154,9 +158,8 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         self._ssock, self._csock = socket.socketpair()
         self._ssock.setblocking(False)
         self._csock.setblocking(False)
-        self._watch(self._ssock.fileno(), _READ, self._ssock.fileno(), self._read_from_self)
+        self._add_reader(self._ssock.fileno(), self._read_from_self)
         self._internal_watched = True
-        self._internal_fds += 1
 
     def _close_self_pipe(self) -> None:
         if self._ssock is None:
@@ -167,7 +170,6 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         self._ssock = None
         self._csock.close()
         self._csock = None
-        self._internal_fds -= 1
 
     def _process_self_data(self, data: bytes) -> None:
         foreign = self.__dict__.get("_foreign_wakeup_fd", -1)

@@ -163,9 +163,6 @@ def _probe_futures(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
         ("log_tb", failed, 1),
         ("cancelled_exc", failed, None),
     ]
-    if sys.version_info < (3, 13):
-        pending.probed = True
-        expectations.append(("dict", pending, pending.__dict__))
     return expectations
 
 

@@ -70,7 +70,6 @@ ATTRIBUTE(slow_callback, "slow_callback_duration", HL_ATTR_SLOW_CALLBACK_DURATIO
           DEFAULT_FLOAT, 0.1)
 ATTRIBUTE(timer_cancelled, "_timer_cancelled_count", HL_ATTR_TIMER_CANCELLED_COUNT,
           DEFAULT_ZERO, 0)
-ATTRIBUTE(internal_fds, "_internal_fds", HL_ATTR_INTERNAL_FDS, DEFAULT_ZERO, 0)
 ATTRIBUTE(clock_resolution, "_clock_resolution", HL_ATTR_CLOCK_RESOLUTION, DEFAULT_FLOAT,
           1e-9)
 ATTRIBUTE(origin_tracking, "_coroutine_origin_tracking_enabled",
@@ -162,6 +161,14 @@ set_has_signal_handlers(PyObject *self, PyObject *value, void *closure)
     }
     ((hl_loop *)self)->has_signal_handlers = is_true;
     return 0;
+}
+
+/* asyncio's loop owns one watched descriptor from its creation to its close; ours, which
+ * makes it later, counts it from the start too. */
+static PyObject *
+get_internal_fds(PyObject *self, void *closure)
+{
+    return PyLong_FromLong(!((hl_loop *)self)->is_closed);
 }
 
 static int
@@ -276,7 +283,7 @@ PyGetSetDef hl_loop_getset[] = {
     PLAIN(current_handle, "_current_handle"),
     PLAIN(slow_callback, "slow_callback_duration"),
     PLAIN(timer_cancelled, "_timer_cancelled_count"),
-    PLAIN(internal_fds, "_internal_fds"),
+    {"_internal_fds", get_internal_fds, NULL, NULL, NULL},
     PLAIN(clock_resolution, "_clock_resolution"),
     PLAIN(origin_tracking, "_coroutine_origin_tracking_enabled"),
     PLAIN(origin_depth, "_coroutine_origin_tracking_saved_depth"),

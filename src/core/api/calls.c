@@ -21,25 +21,104 @@ static const int64_t FOREIGN_GRACE_NS = 100 * 1000000;
 
 /* -- arguments ------------------------------------------------------------------------------ */
 
-/* Check that the first `required` positional arguments are there, and find context. */
-static int
-parse_call(hl_loop *loop, const char *function, const char *missing, Py_ssize_t required,
-           PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, PyObject **context)
+/* A scheduling method's call, taken apart: `required` parameters and what follows them. */
+typedef struct {
+    const char *function;    /* as errors name it */
+    const char *names[2];    /* of the required parameters */
+    Py_ssize_t required;
+    PyObject *const *args;   /* borrowed: the required parameters, then the callback's */
+    Py_ssize_t nargs;
+    PyObject *context;       /* borrowed; NULL: a copy of the current one */
+    PyObject *by_keyword[2]; /* storage for args where parameters were given by name */
+} call_arguments;
+
+/* The place of the keyword among the required parameters, or -1. */
+static Py_ssize_t
+place_of_keyword(const call_arguments *call, PyObject *given)
 {
-    if (kwnames == NULL) {
-        *context = NULL;
+    for (Py_ssize_t i = 0; i < call->required; i++) {
+        if (PyUnicode_CompareWithASCIIString(given, call->names[i]) == 0) {
+            return i;
+        }
     }
-    else if (hl_args_one_keyword(
-                 function, args, nargs, kwnames, loop->state->str.context, context) < 0) {
+    return -1;
+}
+
+static int
+take_keyword(const hl_state *state, call_arguments *call, PyObject *given, PyObject *value)
+{
+    if (given == state->str.context ||
+        PyUnicode_Compare(given, state->str.context) == 0) {
+        call->context = value != Py_None ? value : NULL;
+        return 0;
+    }
+    Py_ssize_t place = place_of_keyword(call, given);
+    if (place < 0) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() got an unexpected keyword argument '%S'",
+                     call->function,
+                     given);
         return -1;
     }
-    if (*context == Py_None) {
-        *context = NULL;
-    }
-    if (nargs < required) {
-        PyErr_Format(PyExc_TypeError, "%s() missing %s", function, missing);
+    if (place < call->nargs) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() got multiple values for argument '%S'",
+                     call->function,
+                     given);
         return -1;
     }
+    call->by_keyword[place] = value;
+    return 0;
+}
+
+static int
+report_missing(const call_arguments *call)
+{
+    bool misses_first = call->nargs < 1 && call->by_keyword[0] == NULL;
+    bool misses_second =
+        call->required == 2 && call->nargs < 2 && call->by_keyword[1] == NULL;
+    if (misses_first && misses_second) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() missing 2 required positional arguments: '%s' and '%s'",
+                     call->function,
+                     call->names[0],
+                     call->names[1]);
+        return -1;
+    }
+    if (misses_first || misses_second) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() missing 1 required positional argument: '%s'",
+                     call->function,
+                     call->names[misses_first ? 0 : 1]);
+        return -1;
+    }
+    return 0;
+}
+
+/* Parse the keywords, and check that what is required is there.  Returns 0 or -1. */
+static int
+parse_call(const hl_loop *loop, call_arguments *call, PyObject *kwnames)
+{
+    Py_ssize_t count = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (take_keyword(loop->state,
+                         call,
+                         PyTuple_GET_ITEM(kwnames, i),
+                         call->args[call->nargs + i]) < 0) {
+            return -1;
+        }
+    }
+    if (call->nargs >= call->required) {
+        return 0;
+    }
+    if (report_missing(call) < 0) {
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < call->nargs; i++) {
+        call->by_keyword[i] = call->args[i];
+    }
+    call->args = call->by_keyword;
+    call->nargs = call->required;
     return 0;
 }
 
@@ -117,23 +196,24 @@ push_call(hl_loop *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *cont
     return handle;
 }
 
-static const char MISSING_CALLBACK[] = "1 required positional argument: 'callback'";
-
 PyObject *
 hl_api_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                  PyObject *kwnames)
 {
     hl_loop *loop = (hl_loop *)self;
-    PyObject *context;
-    if (parse_call(loop, "BaseEventLoop.call_soon", MISSING_CALLBACK, 1, args, nargs,
-                   kwnames, &context) < 0 ||
+    call_arguments call = {.function = "BaseEventLoop.call_soon",
+                           .names = {"callback"},
+                           .required = 1,
+                           .args = args,
+                           .nargs = nargs};
+    if (parse_call(loop, &call, kwnames) < 0 ||
         hl_loop_check_open(loop) < 0) {
         return NULL;
     }
-    if (loop->is_debug && check_debug(loop, args[0], "call_soon", true) < 0) {
+    if (loop->is_debug && check_debug(loop, call.args[0], "call_soon", true) < 0) {
         return NULL;
     }
-    return push_call(loop, args, nargs, context);
+    return push_call(loop, call.args, call.nargs, call.context);
 }
 
 /* Another thread called: wake the loop, and let it hand over the GIL for a while. */
@@ -158,17 +238,20 @@ hl_api_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t na
                             PyObject *kwnames)
 {
     hl_loop *loop = (hl_loop *)self;
-    PyObject *context;
-    if (parse_call(loop, "BaseEventLoop.call_soon_threadsafe", MISSING_CALLBACK, 1, args,
-                   nargs, kwnames, &context) < 0 ||
+    call_arguments call = {.function = "BaseEventLoop.call_soon_threadsafe",
+                           .names = {"callback"},
+                           .required = 1,
+                           .args = args,
+                           .nargs = nargs};
+    if (parse_call(loop, &call, kwnames) < 0 ||
         hl_loop_check_open(loop) < 0) {
         return NULL;
     }
     if (loop->is_debug &&
-        check_debug(loop, args[0], "call_soon_threadsafe", false) < 0) {
+        check_debug(loop, call.args[0], "call_soon_threadsafe", false) < 0) {
         return NULL;
     }
-    PyObject *handle = push_call(loop, args, nargs, context);
+    PyObject *handle = push_call(loop, call.args, call.nargs, call.context);
     if (handle != NULL && wake_after_push(loop) < 0) {
         Py_CLEAR(handle);
     }
@@ -257,36 +340,30 @@ schedule_timer(hl_loop *loop, PyObject *when, PyObject *const *args, Py_ssize_t 
     return Py_NewRef(handle); /* the first reference is the heap's */
 }
 
-static const char MISSING_WHEN[] = "2 required positional arguments: 'when' and 'callback'";
-static const char MISSING_DELAY[] =
-    "2 required positional arguments: 'delay' and 'callback'";
-
-static const char *
-missing_second(Py_ssize_t nargs, const char *both)
-{
-    return nargs == 0 ? both : MISSING_CALLBACK;
-}
-
 PyObject *
 hl_api_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     hl_loop *loop = (hl_loop *)self;
-    PyObject *context;
-    if (parse_call(loop, "BaseEventLoop.call_at", missing_second(nargs, MISSING_WHEN), 2,
-                   args, nargs, kwnames, &context) < 0) {
+    call_arguments call = {.function = "BaseEventLoop.call_at",
+                           .names = {"when", "callback"},
+                           .required = 2,
+                           .args = args,
+                           .nargs = nargs};
+    if (parse_call(loop, &call, kwnames) < 0) {
         return NULL;
     }
-    if (args[0] == Py_None) {
+    if (call.args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
         return NULL;
     }
     if (hl_loop_check_open(loop) < 0) {
         return NULL;
     }
-    if (loop->is_debug && check_debug(loop, args[1], "call_at", true) < 0) {
+    if (loop->is_debug && check_debug(loop, call.args[1], "call_at", true) < 0) {
         return NULL;
     }
-    return schedule_timer(loop, args[0], args + 1, nargs - 1, context);
+    return schedule_timer(
+        loop, call.args[0], call.args + 1, call.nargs - 1, call.context);
 }
 
 /* loop.time() + delay, with Python's own addition where it is not a float's.  New. */
@@ -333,26 +410,29 @@ hl_api_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *kwnames)
 {
     hl_loop *loop = (hl_loop *)self;
-    PyObject *context;
-    if (parse_call(loop, "BaseEventLoop.call_later", missing_second(nargs, MISSING_DELAY),
-                   2, args, nargs, kwnames, &context) < 0) {
+    call_arguments call = {.function = "BaseEventLoop.call_later",
+                           .names = {"delay", "callback"},
+                           .required = 2,
+                           .args = args,
+                           .nargs = nargs};
+    if (parse_call(loop, &call, kwnames) < 0) {
         return NULL;
     }
-    if (args[0] == Py_None) {
+    if (call.args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
-    PyObject *when = deadline_of_delay(loop, args[0]);
+    PyObject *when = deadline_of_delay(loop, call.args[0]);
     if (when == NULL) {
         return NULL;
     }
     PyObject *handle = NULL;
     if (loop->overrides & HL_OVERRIDE_CALL_AT) {
-        handle = call_replaced_call_at(loop, when, args + 1, nargs - 1, context);
+        handle = call_replaced_call_at(loop, when, call.args + 1, call.nargs - 1, call.context);
     }
     else if (hl_loop_check_open(loop) == 0 &&
-             (!loop->is_debug || check_debug(loop, args[1], "call_at", true) == 0)) {
-        handle = schedule_timer(loop, when, args + 1, nargs - 1, context);
+             (!loop->is_debug || check_debug(loop, call.args[1], "call_at", true) == 0)) {
+        handle = schedule_timer(loop, when, call.args + 1, call.nargs - 1, call.context);
     }
     Py_DECREF(when);
     return handle;

@@ -72,7 +72,8 @@ static int
 loop_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     hl_loop *loop = (hl_loop *)self;
-    PyObject *debug = PyObject_CallNoArgs(loop->state->is_debug_mode);
+    /* Looked up each time: tests and tools replace it. */
+    PyObject *debug = PyObject_CallMethod(loop->state->coroutines, "_is_debug_mode", NULL);
     int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
     Py_XDECREF(debug);
     if (is_debug < 0) {
@@ -261,14 +262,15 @@ parse_descriptor(PyObject *argument, int *fd)
     return 0;
 }
 
-/* _watch(fd, kind, file, callback, args...): the handle that now stands there. */
+/* _watch(fd, kind, file, context, callback, args...): the handle that now stands there. */
 static PyObject *
 loop_watch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     hl_loop *loop = (hl_loop *)self;
     int fd;
-    if (nargs < 4) {
-        PyErr_SetString(PyExc_TypeError, "_watch() needs fd, kind, file and callback");
+    if (nargs < 5) {
+        PyErr_SetString(PyExc_TypeError,
+                        "_watch() needs fd, kind, file, context and callback");
         return NULL;
     }
     int kind = PyLong_AsInt(args[1]);
@@ -276,7 +278,8 @@ loop_watch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         hl_loop_check_open(loop) < 0) {
         return NULL;
     }
-    PyObject *handle = hl_handle_new(loop, args[3], args + 4, nargs - 4, NULL);
+    PyObject *context = args[3] != Py_None ? args[3] : NULL;
+    PyObject *handle = hl_handle_new(loop, args[4], args + 5, nargs - 5, context);
     if (handle == NULL) {
         return NULL;
     }
@@ -387,7 +390,7 @@ static PyMethodDef loop_methods[] = {
      "_executor_job($self, change, /)\n--\n\nCount a job: 1 when submitted; anything but a\n"
      "number (the future) when done.  Thread-safe."},
     {"_watch", FASTCALL(loop_watch), METH_FASTCALL,
-     "_watch($self, fd, kind, file, callback, /, *args)\n--\n\nWatch fd for reading (1) or "
+     "_watch($self, fd, kind, file, context, callback, /, *args)\n--\n\nWatch fd for reading (1) or "
      "writing (2)."},
     {"_unwatch", FASTCALL(loop_unwatch), METH_FASTCALL,
      "_unwatch($self, fd, kind, /)\n--\n\nStop watching; return whether it was watched."},

@@ -142,7 +142,7 @@ static PyMethodDef core_functions[] = {
     X(isfuture)                                                                        \
     X(ensure_future)                                                                   \
     X(run_until_complete_cb)                                                           \
-    X(is_debug_mode)                                                                   \
+    X(coroutines)                                                                      \
     X(extract_stack)                                                                   \
     X(get_event_loop)                                                                  \
     X(get_running_loop)                                                                \
@@ -298,10 +298,7 @@ import_asyncio(hl_state *state)
     static const import_entry from_base[] = {
         IMPORT(run_until_complete_cb, "_run_until_complete_cb"),
     };
-    static const import_entry from_coroutines[] = {
-        IMPORT(iscoroutine, "iscoroutine"),
-        IMPORT(is_debug_mode, "_is_debug_mode"),
-    };
+    static const import_entry from_coroutines[] = {IMPORT(iscoroutine, "iscoroutine")};
     static const import_entry from_futures[] = {IMPORT(isfuture, "isfuture")};
     static const import_entry from_traceback[] = {IMPORT(extract_stack, "extract_stack")};
     static const import_entry from_sys[] = {
@@ -319,8 +316,9 @@ import_asyncio(hl_state *state)
         IMPORT_FROM(state, "sys", from_sys) < 0) {
         return -1;
     }
+    state->coroutines = PyImport_ImportModule("asyncio.coroutines");
     state->support = PyImport_ImportModule("hotloop._support");
-    return state->support != NULL ? 0 : -1;
+    return state->coroutines != NULL && state->support != NULL ? 0 : -1;
 }
 
 static int

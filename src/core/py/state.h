@@ -123,11 +123,11 @@ typedef struct {
     /* asyncio's functions. */
     PyObject *CancelledError;
     PyObject *InvalidStateError;
+    PyObject *coroutines; /* the module asyncio.coroutines */
     PyObject *iscoroutine;
     PyObject *isfuture;
     PyObject *ensure_future;
     PyObject *run_until_complete_cb; /* base_events' own done callback */
-    PyObject *is_debug_mode;
     PyObject *extract_stack;
     PyObject *get_event_loop; /* asyncio.events.get_event_loop */
     PyObject *get_running_loop; /* _asyncio._get_running_loop */

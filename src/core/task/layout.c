@@ -44,7 +44,6 @@ static const field fields[] = {
     INT_FIELD(blocking),
     INT_FIELD(must_cancel),
     INT_FIELD(log_destroy_pending),
-    POINTER_FIELD(dict),
 #elif HL_LAYOUT != 313
     POINTER_FIELD(awaited_by),
     CHAR_FIELD(is_task),

@@ -221,6 +221,21 @@ task_needs_finalizer(const hl_task *task)
     return task->log_tb || (task->state == HL_PENDING && task->log_destroy_pending);
 }
 
+/* Leave the register before anybody is told: a WeakSet has lost a dying task by then, and
+ * the exception handler may keep it. */
+static void
+task_finalize(PyObject *self)
+{
+    hl_state *state = hl_state_in_dealloc(Py_TYPE(self));
+    if (state == NULL) {
+        return;
+    }
+    if (!HL_TASKS_IN_THREAD_STATE) {
+        hl_registry_remove(state, (hl_task *)self);
+    }
+    state->StockTaskType->tp_finalize(self);
+}
+
 static void
 task_dealloc(PyObject *self)
 {
@@ -360,5 +375,6 @@ hl_task_type_init(PyObject *module, hl_state *state)
         return -1;
     }
     hl_adopt_stock_slots(state->TaskType, state->StockTaskType);
+    state->TaskType->tp_finalize = task_finalize;
     return 0;
 }
