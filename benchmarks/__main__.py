@@ -21,7 +21,7 @@ def _parse(arguments):
         type=_names,
         default=["hotloop", "uvloop", "zuvloop", "rloop", "zloop", "rsloop", "asyncio"],
         metavar="NAME,...",
-        help="loops in the order of running; NAME@DIRECTORY imports it from there",
+        help="loops by name or module:factory, in this order; NAME@DIRECTORY imports from there",
     )
     parser.add_argument("--rows", type=_names, metavar="NAME,...", help="rows (all)")
     parser.add_argument("--base", default="uvloop", help="the loop of ratio 1 (uvloop)")

@@ -1,8 +1,9 @@
 """How each event loop is made: a name and the import path of its factory.
 
-A loop is asked for by its name, or by `name@directory`, which puts that directory first on the
-import path: two builds of one loop can so be compared in the same run.  Nothing here imports a
-loop before it is asked for, since a peer may be missing or break at import.
+A loop is asked for by its name, or by such a path if it has no name here.  `name@directory` puts
+that directory first on the import path: two builds of one loop can so be compared in the same
+run.  Nothing here imports a loop before it is asked for, since a peer may be missing or break at
+import.
 """
 
 import importlib
@@ -22,16 +23,18 @@ FACTORIES = {
 
 
 def split_loop_name(loop_name):
-    """Return the known name and the directory (or "") of a loop given as `name[@directory]`."""
-    known_name, _, directory = loop_name.partition("@")
-    if known_name not in FACTORIES:
-        raise ValueError(f"unknown loop {known_name!r}, expected one of {', '.join(FACTORIES)}")
-    return known_name, directory
+    """Return the factory's import path and the directory (or "") of a loop."""
+    name, _, directory = loop_name.partition("@")
+    factory = FACTORIES.get(name, name)
+    if ":" not in factory:
+        known = ", ".join(FACTORIES)
+        raise ValueError(f"unknown loop {name!r}, expected module:factory or one of {known}")
+    return factory, directory
 
 
 def module_name(loop_name):
     """Return the name of the module that makes this loop."""
-    return FACTORIES[split_loop_name(loop_name)[0]].partition(":")[0]
+    return split_loop_name(loop_name)[0].partition(":")[0]
 
 
 def environment(loop_name):
@@ -43,7 +46,7 @@ def environment(loop_name):
 
 def load_factory(loop_name):
     """Import and return the function that makes this loop."""
-    module, _, attribute = FACTORIES[split_loop_name(loop_name)[0]].partition(":")
+    module, _, attribute = split_loop_name(loop_name)[0].partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 

@@ -135,9 +135,8 @@ class TestWorker:
         worker.main(list(arguments))
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
-    def test_missing_module_is_named(self, monkeypatch, capsys):
-        monkeypatch.setitem(loops.FACTORIES, "absent", "no_such_loop:new_event_loop")
-        assert self.answer_of(capsys, "absent") == {
+    def test_missing_module_is_named(self, capsys):
+        assert self.answer_of(capsys, "no_such_loop:new_event_loop") == {
             "error": "ModuleNotFoundError: No module named 'no_such_loop'"
         }
 
@@ -183,6 +182,10 @@ class TestWorker:
         monkeypatch.setenv("PYTHONPATH", "elsewhere")
         path = loops.environment("hotloop@build/old")["PYTHONPATH"]
         assert path.split(os.pathsep) == ["build/old", "elsewhere"]
+
+    @pytest.mark.parametrize("name", ["asyncio", "asyncio:SelectorEventLoop"])
+    def test_loop_is_given_by_name_or_by_path(self, name):
+        assert loops.load_factory(name) is asyncio.SelectorEventLoop
 
 
 class FakeWorker:
