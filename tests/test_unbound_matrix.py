@@ -11,10 +11,8 @@ which waiters and callbacks ran, and what reached the loop's exception handler.
 """
 
 import asyncio
-import contextlib
 import inspect
 import io
-import logging
 import sys
 
 import pytest
@@ -22,11 +20,10 @@ from support.task_kinds import (
     NATIVE,
     NATIVE_ON_ASYNCIO,
     STOCK,
-    Describer,
     Kind,
     attempt,
-    run_turns,
 )
+from support.worlds import World
 
 # hotloop's objects awaited by asyncio's tasks: the waiter then is asyncio's wake-up method.
 NATIVE_AWAITED_BY_STOCK = Kind("hotloop<-asyncio", NATIVE.Future, STOCK.Task, NATIVE.new_loop)
@@ -40,78 +37,32 @@ CRASHES_STOCK = {
 }
 
 
-class Scene:
-    """A loop, the object under test, those who wait for it, and the log of what happened."""
+class Scene(World):
+    """A world with an object under test and those who wait for it."""
 
     def __init__(self, kind, subject_types, debug):
-        self.kind = kind
+        super().__init__(kind, debug)
         self.types = subject_types
-        self.loop = kind.new_loop()
-        self.loop.set_debug(debug)
-        self.loop.set_exception_handler(self.on_problem)
-        self.describe = Describer()
-        self.describe.name("loop", self.loop)
-        self.log = []
         self.sink = io.StringIO()
-        # What asyncio logs when an operation confuses even the exception handler.
-        self.log_handler = logging.Handler()
-        self.log_handler.emit = self.on_log_record
-        logging.getLogger("asyncio").addHandler(self.log_handler)
-        self.coroutines = []
-        self.tasks = []
-
-    def on_problem(self, loop, context):
-        self.log.append(("handler", self.describe(context)))
-
-    def on_log_record(self, record):
-        error = record.exc_info[1] if record.exc_info else None
-        self.log.append(("logged", record.levelname, self.describe(error)))
 
     def future(self, label="subject"):
         return self.describe.name(label, self.types.Future(loop=self.loop))
 
     def task(self, body, label="subject", task_type=None):
         self.describe.name(label + " coroutine", body)
-        self.coroutines.append(body)
+        self.keep(body)
         task = (task_type or self.types.Task)(body, loop=self.loop, name=label)
-        self.tasks.append(task)
+        self._tasks.append(task)
         return self.describe.name(label, task)
 
     def waiter(self, label, awaitable):
         return self.task(self.wait_for(label, awaitable), label, self.kind.Task)
 
-    async def wait_for(self, label, awaitable):
-        self.log.append((label, "waits"))
-        try:
-            self.log.append((label, "got", self.describe(await awaitable)))
-        except (asyncio.CancelledError, Exception) as error:
-            self.log.append((label, "caught", self.describe(error)))
-
-    def callback(self, label):
-        def called(future):
-            self.log.append((label, "called with", self.describe(future)))
-
-        return self.describe.name(label, called)
-
-    def turns(self, number=1):
-        run_turns(self.loop, number)
-
     def close(self, subject):
-        """Finish whatever the operation left pending; nothing here is compared."""
-        with contextlib.suppress(Exception):
-            subject.cancel()
-        self.turns(2)
-        for task in [*self.tasks, subject]:
-            with contextlib.suppress(Exception):
-                # First, because asyncio's finalizer of an uninitialised task crashes without it.
-                task._log_destroy_pending = False
-                task.cancel()
-        self.turns(3)
-        for coroutine in self.coroutines:
-            with contextlib.suppress(RuntimeError, asyncio.CancelledError):
-                coroutine.close()
-        self.loop.close()
-        logging.getLogger("asyncio").removeHandler(self.log_handler)
+        # An uninitialised task has no loop to report to: asyncio's finalizer crashes on it.
+        if isinstance(subject, asyncio.Task):
+            subject._log_destroy_pending = False
+        super().close()
 
 
 # --- States ---------------------------------------------------------------------------------------
@@ -425,8 +376,7 @@ class EqualToEverything:
 def _new_coroutine(scene):
     body = scene.wait_for("again", scene.future("second gate"))
     scene.describe.name("second coroutine", body)
-    scene.coroutines.append(body)
-    return body
+    return scene.keep(body)
 
 
 # Argument lists for the methods that need some; any other method is called with none, and with one.

@@ -64,6 +64,11 @@ class Describer:
         self._names[id(value)] = (label, value)
         return value
 
+    def forget(self, *values):
+        """Drop the names of these values, and the references that came with them."""
+        for value in values:
+            self._names.pop(id(value), None)
+
     def __call__(self, value):
         if id(value) in self._names:
             return "<" + self._names[id(value)][0] + ">"
