@@ -70,12 +70,6 @@ EXCLUSIONS = (
         modes=("future",),
     ),
     Exclusion(
-        "test_events.*EventLoopTests.test_internal_fds",
-        NOT_OURS,
-        "Skips loops other than BaseSelectorEventLoop, whose constructor makes a pair of sockets; "
-        "hotloop's loop is derived from it and makes the pair when it is first needed.",
-    ),
-    Exclusion(
         "test_base_events.BaseEventLoopTests.test__run_once",
         NOT_OURS,
         "Appends to the heap that BaseEventLoop keeps its timers in.",

@@ -87,11 +87,12 @@ class Module:
         return {name for name in uses.split() if provided[name]}
 
 
+SINCE_3_14 = sys.version_info >= (3, 14)
 TASK_ONLY = "Loop Task steps"
 IN_TEST_ASYNCIO = (
     Module("tasks", types="Task Future steps", pairs=True),
     # Takes the types since 3.14.
-    Module("events", types="Task steps" if sys.version_info >= (3, 14) else ""),
+    Module("events", types="Task steps" if SINCE_3_14 else ""),
     Module("taskgroups"),
     Module("eager_task_factory", types="Task steps"),
     Module("futures", types="Future"),
@@ -116,7 +117,8 @@ IN_TEST_ASYNCIO = (
 )
 ELSEWHERE = (
     Module("test.test_asyncgen"),
-    Module("test.test_contextlib_async", uses=TASK_ONLY),
+    # Drives its coroutines itself since 3.14.
+    Module("test.test_contextlib_async", uses="" if SINCE_3_14 else TASK_ONLY),
     Module("test.test_unittest.test_async_case"),  # 3.12 and later.
     Module("unittest.test.test_async_case"),  # 3.11.
 )
