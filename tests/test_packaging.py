@@ -56,9 +56,8 @@ def run(*command, cwd, **environment):
 
 
 def build(project, *options, **environment):
-    """Compile the extension of a project into its folder lib, or show why not."""
-    target = ("--build-lib", "lib", "--build-temp", "temp")
-    command = (sys.executable, "setup.py", "-q", "build_ext", *target, *options)
+    """Compile the extension of a project beside its Python files, or show why not."""
+    command = (sys.executable, "setup.py", "-q", "build_ext", "--inplace", *options)
     return run(*command, cwd=project, **environment)
 
 
@@ -89,7 +88,7 @@ def header_folder(folder, text):
 def flags_of(project):
     """The flags that a project's extension was compiled with, as it says itself."""
     code = "import hotloop._core; print(hotloop._core.__doc__)"
-    result = run(sys.executable, "-c", code, cwd=project, PYTHONPATH=str(project / "lib"))
+    result = run(sys.executable, "-c", code, cwd=project, PYTHONPATH=str(project / "src"))
     assert result.returncode == 0, result.stderr
     return result.stdout.split()
 
