@@ -11,6 +11,7 @@ which waiters and callbacks ran, and what reached the loop's exception handler.
 """
 
 import asyncio
+import functools
 import inspect
 import io
 import sys
@@ -416,17 +417,17 @@ ARGUMENTS = {
 }
 DEFAULT_ARGUMENTS = [lambda scene: ((), {}), lambda scene: ((5,), {})]
 
-SETTABLE_VALUES = [None, True, False, 5, "text"]
+SETTABLE_VALUES = [None, True, False, "text"]
 
 
 def _drive_iterator(scene, iterator):
     """What an await does, step by step, then what it does when an exception is thrown in."""
-    return [
-        attempt(scene.describe, iterator.send, None),
-        attempt(scene.describe, iterator.send, None),
-        attempt(scene.describe, iterator.throw, ValueError("thrown")),
-        attempt(scene.describe, iterator.close),
-    ]
+    results = [attempt(scene.describe, iterator.send, None)]
+    if results[0][0] == "returned":  # An exhausted iterator asyncio's own code does not bear.
+        results.append(attempt(scene.describe, iterator.send, None))
+    results.append(attempt(scene.describe, iterator.throw, ValueError("thrown")))
+    results.append(attempt(scene.describe, iterator.close))
+    return results
 
 
 def _call(name, arguments):
@@ -516,6 +517,14 @@ CELLS = [
 ]
 
 
+@functools.cache
+def expectation(owner, state, name, number, debug):
+    """What asyncio does; asked by three tests, so remembered."""
+    stock = getattr(STOCK, owner)
+    operation = variations(stock, name)[number]
+    return observe(STOCK, STOCK, stock, state, name, operation, debug)
+
+
 def check_cell(owner, state, kind, unbound, debug):
     """Compare one row: all operations of one stock type on one state."""
     stock = getattr(STOCK, owner)
@@ -524,15 +533,10 @@ def check_cell(owner, state, kind, unbound, debug):
         if CRASHES_STOCK.get((state.__name__, name)) or (unbound and name == SHOWS_THE_WAITER):
             continue
         for number, operation in enumerate(variations(stock, name)):
-            expected = observe(STOCK, STOCK, stock, state, name, operation, debug)
+            expected = expectation(owner, state, name, number, debug)
             used = stock if unbound else getattr(NATIVE, owner)
             actual = observe(kind, types, used, state, name, operation, debug)
             assert actual == expected, f"{owner}.{name}, variation {number}"
-
-
-# The comparison includes asyncio's log; asking for caplog tells the leak check that errors in it
-# are expected here.
-pytestmark = pytest.mark.usefixtures("caplog")
 
 
 @pytest.mark.parametrize("debug", [False, True], ids=["", "debug"])

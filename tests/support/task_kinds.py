@@ -43,12 +43,21 @@ ALL_KINDS = (STOCK, NATIVE, NATIVE_ON_ASYNCIO, STOCK_ON_NATIVE)
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 _LOOP_REPR = re.compile(r"<(?:[\w.]*\.)?(?:_UnixSelectorEventLoop|Loop) [^>]*>")
+# Up to 3.13 asyncio's Task has attributes of its own where hotloop's inherits those of Future.
+_READ_ONLY = re.compile(r"(?<=of ')\S*(?:Future|Task)(?=' objects)")
 _OWN_TYPE = re.compile(r"\b(?:hotloop(?:\._core)?|_asyncio|asyncio\.(?:tasks|futures|events))\.")
+
+# How a call with too few, too many or unknown arguments is worded is up to CPython's argument
+# parsers, which say it in a dozen ways even within _asyncio: that it is a TypeError must suffice.
+_WRONG_CALL = re.compile(
+    r"\(\) (takes (no|at most|exactly)|missing|expects|expected at|got (an|some))|keyword argument"
+    r"|function takes"
+)
 
 
 def normalized(text):
     """Drop addresses, the loop's own repr and the module that a type lives in."""
-    text = _LOOP_REPR.sub("<LOOP>", text)
+    text = _READ_ONLY.sub("...", _LOOP_REPR.sub("<LOOP>", text))
     return _OWN_TYPE.sub("", _ADDRESS.sub("0x...", text))
 
 
@@ -76,13 +85,17 @@ class Describer:
             return value
         if isinstance(value, str):
             return normalized(value)
+        if isinstance(value, TypeError) and _WRONG_CALL.search(str(value)):
+            return ("exception", "TypeError", "wrong number or names of arguments")
         if isinstance(value, BaseException):
             return ("exception", type(value).__qualname__, self(value.args))
         return self._structure(value)
 
     def _structure(self, value):
+        if isinstance(value, asyncio.Handle):
+            return re.sub(r" created at [^>]*", "", normalized(repr(value)))
         if isinstance(value, traceback.StackSummary):
-            return ("stack", value[-1].name)
+            return "<stack>"  # Whether the loop itself has Python frames is no matter.
         if isinstance(value, tuple | list):
             return (type(value).__name__, *map(self, value))
         if isinstance(value, set | frozenset):
