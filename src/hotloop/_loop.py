@@ -18,8 +18,13 @@ import sys
 import threading
 import warnings
 from asyncio import base_events, futures
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+
+# Not imported at run time: the import of hotloop is measured in milliseconds.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 from . import _core
 
@@ -32,7 +37,7 @@ def _descriptor(file: Any) -> int:
     return selectors._fileobj_to_fd(file)  # type: ignore[attr-defined,no-any-return]
 
 
-class _SelectorMap(Mapping[Any, selectors.SelectorKey]):
+class _SelectorMap(Mapping):  # type: ignore[type-arg]
     """What is watched, as ``BaseSelector.get_map()`` shows it.  Read-only and live."""
 
     def __init__(self, loop: Loop) -> None:
@@ -82,6 +87,8 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     Behaves as the event loop of the running version of asyncio:
     https://docs.python.org/3/library/asyncio-eventloop.html
     """
+
+    __module__ = "hotloop"
 
     def __repr__(self) -> str:
         kind = "native" if _core.native else "stock"
@@ -203,6 +210,19 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             if not self._has_signal_handlers:
                 signal.set_wakeup_fd(foreign, warn_on_full_buffer=foreign >= 0)
 
+    def _forget_self_pipe(self) -> None:
+        """In a forked child: drop the pair shared with the parent, by number only."""
+        if self._ssock is None:
+            return
+        is_installed = self.__dict__.pop("_borrowed_wakeup", False) or self._has_signal_handlers
+        foreign = self.__dict__.pop("_foreign_wakeup_fd", -1)
+        self._close_self_pipe()
+        if self._has_signal_handlers:
+            self._make_self_pipe()
+            foreign = self._csock.fileno()
+        if is_installed:
+            signal.set_wakeup_fd(foreign, warn_on_full_buffer=foreign >= 0)
+
     def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
         """Call ``callback(*args)`` from the loop when signal sig arrives.
 
@@ -259,4 +279,10 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         self._signal_handlers.clear()
 
 
-os.register_at_fork(after_in_child=_core._after_fork_in_child)
+def _after_fork_in_child() -> None:
+    """Disown what every loop shares with the parent process."""
+    for loop in _core._after_fork_in_child():
+        loop._forget_self_pipe()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

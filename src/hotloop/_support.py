@@ -9,16 +9,17 @@ from __future__ import annotations
 import _asyncio
 import asyncio
 import contextvars
-import inspect
 import sys
 import weakref
-from asyncio import base_events, format_helpers
-from collections.abc import Callable, Iterator
-from typing import Any
+from asyncio import base_events, format_helpers, unix_events
 
-_FORMAT_TAKES_DEBUG = (
-    "debug" in inspect.signature(format_helpers._format_callback_source).parameters
-)
+# Not imported at run time: the import of hotloop is measured in milliseconds.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+_FORMAT_TAKES_DEBUG = "debug" in format_helpers._format_callback_source.__code__.co_varnames
 
 
 def extract_stack() -> Any:
@@ -51,11 +52,20 @@ def report_slow(loop: Any, handle: Any, seconds: float) -> None:
 
 # -- loop attributes made at first use ----------------------------------------------------
 
+
+def _make_child_watcher() -> Any:
+    """Return what asyncio's own loop watches child processes with (3.14 and later)."""
+    if unix_events.can_use_pidfd():
+        return unix_events._PidfdChildWatcher()
+    return unix_events._ThreadedChildWatcher()
+
+
 _LAZY_ATTRIBUTES: dict[str, Callable[[], Any]] = {
     "_asyncgens": weakref.WeakSet,
     "_transports": weakref.WeakValueDictionary,
     "_signal_handlers": dict,
     "_unix_server_sockets": dict,
+    "_watcher": _make_child_watcher,
 }
 
 

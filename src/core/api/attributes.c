@@ -81,6 +81,9 @@ ATTRIBUTE(signal_handlers, "_signal_handlers", HL_ATTR_SIGNAL_HANDLERS, DEFAULT_
 ATTRIBUTE(unix_sockets, "_unix_server_sockets", HL_ATTR_UNIX_SERVER_SOCKETS, DEFAULT_MADE, 0)
 ATTRIBUTE(ssock, "_ssock", HL_ATTR_SSOCK, DEFAULT_NONE, 0)
 ATTRIBUTE(csock, "_csock", HL_ATTR_CSOCK, DEFAULT_NONE, 0)
+#if HL_LOOPS_OWN_CHILD_WATCHER
+ATTRIBUTE(watcher, "_watcher", HL_ATTR_WATCHER, DEFAULT_MADE, 0)
+#endif
 ATTRIBUTE(old_hooks, "_old_agen_hooks", HL_ATTR_OLD_AGEN_HOOKS, DEFAULT_NONE, 0)
 
 /* -- flags of the core ------------------------------------------------------------------------ */
@@ -292,6 +295,9 @@ PyGetSetDef hl_loop_getset[] = {
     PLAIN(unix_sockets, "_unix_server_sockets"),
     PLAIN(ssock, "_ssock"),
     PLAIN(csock, "_csock"),
+#if HL_LOOPS_OWN_CHILD_WATCHER
+    PLAIN(watcher, "_watcher"),
+#endif
     PLAIN(old_hooks, "_old_agen_hooks"),
     {"_debug", get_debug, set_debug, NULL, NULL},
     {"_closed", get_closed, set_closed, NULL, NULL},

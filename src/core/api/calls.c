@@ -10,6 +10,7 @@
 #include "py/error.h"
 #include "sched/handle.h"
 #include "sched/loop.h"
+#include "sched/threadsafe_handle.h"
 #include "task/future.h"
 #include "task/step.h"
 #include "task/task.h"
@@ -251,7 +252,12 @@ hl_api_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t na
         check_debug(loop, call.args[0], "call_soon_threadsafe", false) < 0) {
         return NULL;
     }
-    PyObject *handle = push_call(loop, call.args, call.nargs, call.context);
+    PyObject *handle = hl_threadsafe_handle_new(
+        loop, call.args[0], call.args + 1, call.nargs - 1, call.context);
+    if (handle != NULL &&
+        hl_loop_push(loop, hl_threadsafe_handle_run, Py_NewRef(handle), NULL) < 0) {
+        Py_CLEAR(handle);
+    }
     if (handle != NULL && wake_after_push(loop) < 0) {
         Py_CLEAR(handle);
     }

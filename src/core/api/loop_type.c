@@ -173,9 +173,10 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     return 0;
 }
 
-void
+PyObject *
 hl_loops_after_fork(hl_state *state)
 {
+    PyObject *list = PyList_New(0);
     for (hl_loop *loop = state->loops; loop != NULL; loop = loop->next) {
         hl_poller_forget(&loop->poller);
         loop->is_wakeup_prepared = false;
@@ -185,7 +186,11 @@ hl_loops_after_fork(hl_state *state)
         if (loop->owner != 0) {
             loop->is_forked_running = true;
         }
+        if (list != NULL && PyList_Append(list, (PyObject *)loop) < 0) {
+            Py_CLEAR(list); /* go on: the descriptors matter more */
+        }
     }
+    return list;
 }
 
 /* -- small methods ------------------------------------------------------------------------------ */

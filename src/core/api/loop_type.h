@@ -7,7 +7,7 @@
 int hl_loop_type_init(PyObject *module, hl_state *state);
 
 /* In a forked child: close the inherited descriptors of every loop by number, and mark the
- * loops that were running, which must not go on here. */
-void hl_loops_after_fork(hl_state *state);
+ * loops that were running, which must not go on here.  Returns a list of all loops. */
+PyObject *hl_loops_after_fork(hl_state *state);
 
 #endif

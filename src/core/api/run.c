@@ -12,7 +12,9 @@ check_not_running(hl_loop *loop)
         PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
         return -1;
     }
-    PyObject *running = PyObject_CallNoArgs(loop->state->get_running_loop);
+    /* Looked up in asyncio.events each time, because tools replace them there. */
+    PyObject *running =
+        PyObject_CallMethodNoArgs(loop->state->events, loop->state->str._get_running_loop);
     if (running == NULL) {
         return -1;
     }
@@ -36,7 +38,8 @@ call_and_drop(PyObject *result)
 static int
 set_running_loop(hl_loop *loop, PyObject *running)
 {
-    return call_and_drop(PyObject_CallOneArg(loop->state->set_running_loop, running));
+    return call_and_drop(PyObject_CallMethodOneArg(
+        loop->state->events, loop->state->str._set_running_loop, running));
 }
 
 /* Debug mode tracks where coroutines were made; off costs nothing here. */

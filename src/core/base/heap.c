@@ -70,19 +70,26 @@ heap_first_child(const hl_heap *heap, size_t index)
     return best;
 }
 
-/* Move item down from the hole at index until no child is before it. */
+/* Fill the hole at index with item, which comes from the end of the heap: let the hole sink
+ * to a leaf and let item rise from there.  It nearly always belongs near the bottom, so
+ * this saves comparing it with the children on the way down. */
 static void
 heap_sift_down(hl_heap *heap, size_t index, hl_heap_item item)
 {
+    size_t hole = index;
     for (;;) {
-        size_t child = heap_first_child(heap, index);
-        if (child == heap->count || !heap_before(&heap->items[child], &item)) {
+        size_t child = heap_first_child(heap, hole);
+        if (child == heap->count) {
             break;
         }
-        heap_place(heap, index, heap->items[child]);
-        index = child;
+        heap_place(heap, hole, heap->items[child]);
+        hole = child;
     }
-    heap_place(heap, index, item);
+    while (hole > index && heap_before(&item, &heap->items[(hole - 1) / CHILDREN])) {
+        heap_place(heap, hole, heap->items[(hole - 1) / CHILDREN]);
+        hole = (hole - 1) / CHILDREN;
+    }
+    heap_place(heap, hole, item);
 }
 
 static int

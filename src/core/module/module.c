@@ -7,6 +7,7 @@
 #include "py/state.h"
 #include "py/types.h"
 #include "sched/handle.h"
+#include "sched/threadsafe_handle.h"
 #include "task/future.h"
 #include "task/future_iter.h"
 #include "task/layout.h"
@@ -44,8 +45,7 @@ core_registered_tasks(PyObject *module, PyObject *unused)
 static PyObject *
 core_after_fork(PyObject *module, PyObject *unused)
 {
-    hl_loops_after_fork(state_of_module(module));
-    Py_RETURN_NONE;
+    return hl_loops_after_fork(state_of_module(module));
 }
 
 static PyObject *
@@ -145,8 +145,9 @@ static PyMethodDef core_functions[] = {
     X(coroutines)                                                                      \
     X(extract_stack)                                                                   \
     X(get_event_loop)                                                                  \
-    X(get_running_loop)                                                                \
-    X(set_running_loop)                                                                \
+    X(events)                                                                          \
+    X(ThreadSafeHandleType)                                                            \
+    X(StockThreadSafeHandleType)                                                       \
     X(enter_task)                                                                      \
     X(leave_task)                                                                      \
     X(swap_current_task)                                                               \
@@ -183,6 +184,11 @@ drain_freelists(hl_state *state)
     hl_freelist_drain(&state->free_handles, state->HandleType, offsetof(hl_handle, args));
     hl_freelist_drain(
         &state->free_timer_handles, state->TimerHandleType, offsetof(hl_handle, args));
+    if (state->ThreadSafeHandleType != NULL) {
+        hl_freelist_drain(&state->free_threadsafe_handles,
+                          state->ThreadSafeHandleType,
+                          offsetof(hl_handle, args));
+    }
     if (state->FutureIterType == NULL || !state->is_native) {
         return;
     }
@@ -265,8 +271,6 @@ import_asyncio(hl_state *state)
     static const import_entry from_c[] = {
         IMPORT(StockFutureType, "Future"),
         IMPORT(StockTaskType, "Task"),
-        IMPORT(get_running_loop, "_get_running_loop"),
-        IMPORT(set_running_loop, "_set_running_loop"),
         IMPORT(enter_task, "_enter_task"),
         IMPORT(leave_task, "_leave_task"),
         IMPORT_OPTIONAL(swap_current_task, "_swap_current_task"),
@@ -278,6 +282,9 @@ import_asyncio(hl_state *state)
     static const import_entry from_events[] = {
         IMPORT(StockHandleType, "Handle"),
         IMPORT(StockTimerHandleType, "TimerHandle"),
+#if HL_HANDLES_CAN_BE_THREADSAFE
+        IMPORT(StockThreadSafeHandleType, "_ThreadSafeHandle"),
+#endif
         IMPORT(get_event_loop, "get_event_loop"),
     };
     static const import_entry from_exceptions[] = {
@@ -305,8 +312,10 @@ import_asyncio(hl_state *state)
         IMPORT(get_asyncgen_hooks, "get_asyncgen_hooks"),
         IMPORT(set_asyncgen_hooks, "set_asyncgen_hooks"),
     };
-    if (IMPORT_FROM(state, "_asyncio", from_c) < 0 ||
-        IMPORT_FROM(state, "asyncio.events", from_events) < 0 ||
+    /* The events module first: _asyncio, imported before the package, would find a package
+     * half made, which then falls back to its functions in Python. */
+    if (IMPORT_FROM(state, "asyncio.events", from_events) < 0 ||
+        IMPORT_FROM(state, "_asyncio", from_c) < 0 ||
         IMPORT_FROM(state, "asyncio.exceptions", from_exceptions) < 0 ||
         IMPORT_FROM(state, "asyncio.tasks", from_tasks) < 0 ||
         IMPORT_FROM(state, "asyncio.base_events", from_base) < 0 ||
@@ -316,9 +325,11 @@ import_asyncio(hl_state *state)
         IMPORT_FROM(state, "sys", from_sys) < 0) {
         return -1;
     }
+    state->events = PyImport_ImportModule("asyncio.events");
     state->coroutines = PyImport_ImportModule("asyncio.coroutines");
     state->support = PyImport_ImportModule("hotloop._support");
-    return state->coroutines != NULL && state->support != NULL ? 0 : -1;
+    return state->events != NULL && state->coroutines != NULL && state->support != NULL ? 0
+                                                                                     : -1;
 }
 
 static int
@@ -383,6 +394,7 @@ core_exec(PyObject *module)
     hl_state *state = state_of_module(module);
     if (intern_names(state) < 0 || import_asyncio(state) < 0 ||
         probe_stop_iteration(state) < 0 || hl_handle_type_init(module, state) < 0 ||
+        hl_threadsafe_handle_type_init(module, state) < 0 ||
         make_task_types(module, state) < 0 || hl_loop_type_init(module, state) < 0) {
         return -1;
     }

@@ -56,16 +56,6 @@ hl_poller_forget(hl_poller *poller)
 }
 
 static int
-poller_open(hl_poller *poller)
-{
-    if (poller->epoll_fd >= 0) {
-        return 0;
-    }
-    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    return poller->epoll_fd < 0 ? -errno : 0;
-}
-
-static int
 poller_grow(hl_poller *poller, int fd)
 {
     size_t count = poller->slot_count > 0 ? poller->slot_count : FIRST_SLOTS;
@@ -130,6 +120,38 @@ poller_change(hl_poller *poller, int fd, int interest)
     return error == -ENOENT ? poller_add(poller, fd, interest) : error;
 }
 
+/* After a fork: register in the set of this process what was registered in the parent's. */
+static void
+poller_restore(hl_poller *poller)
+{
+    for (size_t fd = 0; fd < poller->slot_count; fd++) {
+        if (poller->slots[fd].interest == 0) {
+            continue;
+        }
+        if (poller_add(poller, (int)fd, poller->slots[fd].interest) < 0) {
+            /* Closed in the child: nothing to wait for there. */
+            poller->slots[fd].interest = 0;
+            poller->registered--;
+        }
+    }
+}
+
+static int
+poller_open(hl_poller *poller)
+{
+    if (poller->epoll_fd >= 0) {
+        return 0;
+    }
+    poller->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (poller->epoll_fd < 0) {
+        return -errno;
+    }
+    if (poller->registered > 0) {
+        poller_restore(poller);
+    }
+    return 0;
+}
+
 int
 hl_poller_watch(hl_poller *poller, int fd, int interest)
 {
@@ -159,26 +181,6 @@ hl_poller_watch(hl_poller *poller, int fd, int interest)
     poller->slots[fd].interest = interest;
     poller->registered += before == 0;
     return 0;
-}
-
-int
-hl_poller_restore(hl_poller *poller)
-{
-    if (poller->registered == 0 || poller->epoll_fd >= 0) {
-        return 0;
-    }
-    int error = poller_open(poller);
-    for (size_t fd = 0; error == 0 && fd < poller->slot_count; fd++) {
-        if (poller->slots[fd].interest == 0) {
-            continue;
-        }
-        if (poller_add(poller, (int)fd, poller->slots[fd].interest) < 0) {
-            /* Closed in the child: nothing to wait for there. */
-            poller->slots[fd].interest = 0;
-            poller->registered--;
-        }
-    }
-    return error;
 }
 
 int

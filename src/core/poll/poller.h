@@ -40,12 +40,9 @@ void hl_poller_init(hl_poller *poller);
 void hl_poller_fini(hl_poller *poller);
 
 /* In a forked child: close the inherited descriptors by number (never through epoll_ctl,
- * which would change the parent's set) and keep the interests, to be registered anew
- * with hl_poller_restore. */
+ * which would change the parent's set) and keep the interests: the next wait or watch
+ * registers them in a set of this process. */
 void hl_poller_forget(hl_poller *poller);
-
-/* Register again, in a set of this process, what was registered.  Returns 0 or -errno. */
-int hl_poller_restore(hl_poller *poller);
 
 /* What fd is watched for now; 0 if not registered. */
 static inline int

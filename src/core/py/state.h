@@ -39,6 +39,8 @@
     X(finalizer)                                                                       \
     X(future)                                                                          \
     X(get_debug)                                                                       \
+    X(_get_running_loop)                                                               \
+    X(_set_running_loop)                                                               \
     X(get_event_loop)                                                                  \
     X(get_loop)                                                                        \
     X(handle)                                                                          \
@@ -100,7 +102,9 @@ typedef struct {
     int count;
 } hl_freelist;
 
-enum { HL_FREELIST_LIMIT = 256 };
+/* Enough for a burst of a thousand callbacks (benchmark call_soon_burst1000); at most some
+ * 100 KiB a list. */
+enum { HL_FREELIST_LIMIT = 1024 };
 
 struct hl_loop;
 
@@ -113,25 +117,26 @@ typedef struct {
     PyTypeObject *TaskStepType;
     PyTypeObject *HandleType;
     PyTypeObject *TimerHandleType;
+    PyTypeObject *ThreadSafeHandleType; /* NULL before 3.14 */
 
     /* asyncio's types that ours derive from or treat specially. */
     PyTypeObject *StockFutureType;
     PyTypeObject *StockTaskType;
     PyTypeObject *StockHandleType;
     PyTypeObject *StockTimerHandleType;
+    PyTypeObject *StockThreadSafeHandleType; /* NULL before 3.14 */
 
     /* asyncio's functions. */
     PyObject *CancelledError;
     PyObject *InvalidStateError;
     PyObject *coroutines; /* the module asyncio.coroutines */
+    PyObject *events;     /* the module asyncio.events */
     PyObject *iscoroutine;
     PyObject *isfuture;
     PyObject *ensure_future;
     PyObject *run_until_complete_cb; /* base_events' own done callback */
     PyObject *extract_stack;
     PyObject *get_event_loop; /* asyncio.events.get_event_loop */
-    PyObject *get_running_loop; /* _asyncio._get_running_loop */
-    PyObject *set_running_loop;
     PyObject *enter_task;
     PyObject *leave_task;
     PyObject *swap_current_task; /* NULL on 3.11 */
@@ -172,6 +177,7 @@ typedef struct {
     hl_freelist free_iterators;
     hl_freelist free_handles;
     hl_freelist free_timer_handles;
+    hl_freelist free_threadsafe_handles;
 
     /* All loops, so that a forked child can disown their descriptors.  Borrowed. */
     struct hl_loop *loops;

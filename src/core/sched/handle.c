@@ -46,9 +46,8 @@ handle_record_source(hl_handle *handle, hl_state *state)
     return handle->source_traceback != NULL ? 0 : -1;
 }
 
-/* Fill a handle whose fields are all NULL.  Returns 0 or -1. */
-static inline int
-handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback, PyObject *const *args,
+int
+hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback, PyObject *const *args,
             Py_ssize_t nargs, PyObject *context)
 {
     handle->context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
@@ -78,7 +77,7 @@ hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args, Py_ssize
         }
     }
     hl_count_new(state, HL_COUNT_HANDLE);
-    if (handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
+    if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -105,7 +104,7 @@ hl_timer_handle_new(hl_loop *loop, PyObject *when, PyObject *callback,
     hl_timer_handle *timer = (hl_timer_handle *)self;
     timer->node.index = HL_HEAP_OUTSIDE;
     timer->when = Py_NewRef(when);
-    if (handle_fill(&timer->handle, loop, callback, args, nargs, context) < 0) {
+    if (hl_handle_fill(&timer->handle, loop, callback, args, nargs, context) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -130,8 +129,8 @@ handle_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return self;
 }
 
-static int
-handle_clear(PyObject *self)
+int
+hl_handle_clear(PyObject *self)
 {
     hl_handle *handle = (hl_handle *)self;
     Py_CLEAR(handle->args);
@@ -144,8 +143,8 @@ handle_clear(PyObject *self)
     return 0;
 }
 
-static int
-handle_traverse(PyObject *self, visitproc visit, void *arg)
+int
+hl_handle_traverse(PyObject *self, visitproc visit, void *arg)
 {
     hl_handle *handle = (hl_handle *)self;
     Py_VISIT(Py_TYPE(self));
@@ -164,7 +163,7 @@ timer_clear(PyObject *self)
     hl_timer_handle *timer = (hl_timer_handle *)self;
     Py_CLEAR(timer->scheduled);
     Py_CLEAR(timer->when);
-    return handle_clear(self);
+    return hl_handle_clear(self);
 }
 
 static int
@@ -173,7 +172,7 @@ timer_traverse(PyObject *self, visitproc visit, void *arg)
     hl_timer_handle *timer = (hl_timer_handle *)self;
     Py_VISIT(timer->scheduled);
     Py_VISIT(timer->when);
-    return handle_traverse(self, visit, arg);
+    return hl_handle_traverse(self, visit, arg);
 }
 
 static void
@@ -183,7 +182,7 @@ handle_dealloc(PyObject *self)
     hl_state *state = hl_state_in_dealloc(type);
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
-    handle_clear(self);
+    hl_handle_clear(self);
     hl_count_free(state, HL_COUNT_HANDLE);
     if (state != NULL && type == state->HandleType &&
         hl_freelist_push(&state->free_handles, self, type, offsetof(hl_handle, args))) {
@@ -229,7 +228,7 @@ handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
     if (copy == NULL) {
         return -1;
     }
-    handle_clear((PyObject *)handle);
+    hl_handle_clear((PyObject *)handle);
     handle->context = copy;
     handle->loop = Py_NewRef(loop);
     handle->callback = Py_NewRef(callback);
@@ -513,12 +512,21 @@ int
 hl_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument)
 {
     (void)argument;
-    if (loop->current_task != NULL) {
-        hl_loop_clear_current_task(loop);
-    }
     PyTypeObject *type = Py_TYPE(owner);
     if (type != loop->state->HandleType && type != loop->state->TimerHandleType) {
+        if (loop->current_task != NULL) {
+            hl_loop_clear_current_task(loop);
+        }
         return run_foreign_handle(loop, owner);
+    }
+    return hl_handle_run_native(loop, owner);
+}
+
+int
+hl_handle_run_native(hl_loop *loop, PyObject *owner)
+{
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop);
     }
     hl_handle *handle = (hl_handle *)owner;
     if (hl_handle_is_cancelled(handle)) {
@@ -809,8 +817,8 @@ static PyType_Slot handle_slots[] = {
     {Py_tp_new, handle_tp_new},
     {Py_tp_init, handle_tp_init},
     {Py_tp_dealloc, handle_dealloc},
-    {Py_tp_traverse, handle_traverse},
-    {Py_tp_clear, handle_clear},
+    {Py_tp_traverse, hl_handle_traverse},
+    {Py_tp_clear, hl_handle_clear},
     {Py_tp_methods, handle_methods},
     {Py_tp_getset, handle_getset},
     {0, NULL},

@@ -62,6 +62,15 @@ int hl_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument);
  * KeyboardInterrupt and SystemExit raised.  Returns 0, or -1 if one must leave the loop. */
 int hl_handle_report(hl_loop *loop, PyObject *handle);
 
+/* The same for a handle of ours, whatever its type: no check of the type. */
+int hl_handle_run_native(hl_loop *loop, PyObject *owner);
+
+/* What subtypes build on.  Fill: every field is NULL; returns 0 or -1. */
+int hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
+                   PyObject *const *args, Py_ssize_t nargs, PyObject *context);
+int hl_handle_clear(PyObject *self);
+int hl_handle_traverse(PyObject *self, visitproc visit, void *arg);
+
 static inline hl_timer_handle *
 hl_timer_of_node(hl_heap_node *node)
 {

@@ -46,6 +46,7 @@ typedef enum {
     HL_ATTR_SSOCK,
     HL_ATTR_CSOCK,
     HL_ATTR_OLD_AGEN_HOOKS,
+    HL_ATTR_WATCHER,
     HL_ATTR_COUNT
 } hl_loop_attr;
 

@@ -1,0 +1,196 @@
+/* The type of threadsafe_handle.h.  asyncio holds an RLock; a mutex of one byte and the
+ * thread that holds it do the same without an object. */
+#include "sched/threadsafe_handle.h"
+
+#include "py/freelist.h"
+#include "py/types.h"
+
+#if HL_HANDLES_CAN_BE_THREADSAFE
+
+/* Lock unless this thread holds the lock already.  Returns whether it must be unlocked. */
+static bool
+handle_lock(hl_threadsafe_handle *self)
+{
+    unsigned long here = hl_thread_ident();
+    if (__atomic_load_n(&self->holder, __ATOMIC_RELAXED) == here) {
+        return false;
+    }
+    PyMutex_Lock(&self->mutex);
+    __atomic_store_n(&self->holder, here, __ATOMIC_RELAXED);
+    return true;
+}
+
+static void
+handle_unlock(hl_threadsafe_handle *self, bool was_locked_here)
+{
+    if (was_locked_here) {
+        __atomic_store_n(&self->holder, 0, __ATOMIC_RELAXED);
+        PyMutex_Unlock(&self->mutex);
+    }
+}
+
+PyObject *
+hl_threadsafe_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
+                         Py_ssize_t nargs, PyObject *context)
+{
+    hl_state *state = loop->state;
+    PyTypeObject *type = state->ThreadSafeHandleType;
+    PyObject *self = hl_freelist_pop(
+        &state->free_threadsafe_handles, type, offsetof(hl_handle, args));
+    if (self != NULL) {
+        PyObject_GC_Track(self);
+    }
+    else {
+        self = type->tp_alloc(type, 0);
+        if (self == NULL) {
+            return NULL;
+        }
+    }
+    hl_count_new(state, HL_COUNT_HANDLE);
+    if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return self;
+}
+
+int
+hl_threadsafe_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument)
+{
+    (void)argument;
+    hl_threadsafe_handle *self = (hl_threadsafe_handle *)owner;
+    bool locked = handle_lock(self);
+    int error = hl_handle_run_native(loop, owner);
+    handle_unlock(self, locked);
+    return error;
+}
+
+static PyObject *
+threadsafe_cancel(PyObject *self, PyObject *unused)
+{
+    bool locked = handle_lock((hl_threadsafe_handle *)self);
+    int error = hl_handle_cancel((hl_handle *)self);
+    handle_unlock((hl_threadsafe_handle *)self, locked);
+    if (error < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+threadsafe_cancelled(PyObject *self, PyObject *unused)
+{
+    bool locked = handle_lock((hl_threadsafe_handle *)self);
+    bool is_cancelled = hl_handle_is_cancelled((hl_handle *)self);
+    handle_unlock((hl_threadsafe_handle *)self, locked);
+    return PyBool_FromLong(is_cancelled);
+}
+
+/* _run() by hand: on the loop of the handle, as its turn would. */
+static PyObject *
+threadsafe_run(PyObject *self, PyObject *unused)
+{
+    hl_handle *handle = (hl_handle *)self;
+    hl_loop *loop = handle->loop != NULL ? hl_loop_cast(hl_state_of(self), handle->loop)
+                                         : NULL;
+    if (loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the handle has no loop of hotloop");
+        return NULL;
+    }
+    if (hl_threadsafe_handle_run(loop, self, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static int
+threadsafe_clear(PyObject *self)
+{
+    Py_CLEAR(((hl_threadsafe_handle *)self)->lock);
+    return hl_handle_clear(self);
+}
+
+static int
+threadsafe_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(((hl_threadsafe_handle *)self)->lock);
+    return hl_handle_traverse(self, visit, arg);
+}
+
+static void
+threadsafe_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    hl_state *state = hl_state_in_dealloc(type);
+    PyObject_GC_UnTrack(self);
+    PyObject_ClearWeakRefs(self);
+    threadsafe_clear(self);
+    hl_count_free(state, HL_COUNT_HANDLE);
+    if (state != NULL && type == state->ThreadSafeHandleType &&
+        hl_freelist_push(
+            &state->free_threadsafe_handles, self, type, offsetof(hl_handle, args))) {
+        return;
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef threadsafe_methods[] = {
+    {"cancel", threadsafe_cancel, METH_NOARGS,
+     "cancel($self, /)\n--\n\nCancel the callback; waits while another thread runs it.\n"
+     "Thread-safe."},
+    {"cancelled", threadsafe_cancelled, METH_NOARGS,
+     "cancelled($self, /)\n--\n\nReturn True if the callback was cancelled.  Thread-safe."},
+    {"_run", threadsafe_run, METH_NOARGS,
+     "_run($self, /)\n--\n\nCall the callback now, as the loop does."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot threadsafe_slots[] = {
+    {Py_tp_doc, "The handle of call_soon_threadsafe()."},
+    {Py_tp_dealloc, threadsafe_dealloc},
+    {Py_tp_traverse, threadsafe_traverse},
+    {Py_tp_clear, threadsafe_clear},
+    {Py_tp_methods, threadsafe_methods},
+    {0, NULL},
+};
+
+static PyType_Spec threadsafe_spec = {
+    .name = "hotloop._ThreadSafeHandle",
+    .basicsize = sizeof(hl_threadsafe_handle),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = threadsafe_slots,
+};
+
+int
+hl_threadsafe_handle_type_init(PyObject *module, hl_state *state)
+{
+    state->ThreadSafeHandleType = hl_type_new(
+        module, &threadsafe_spec, state->HandleType, state->StockThreadSafeHandleType);
+    return state->ThreadSafeHandleType != NULL ? 0 : -1;
+}
+
+#else
+
+PyObject *
+hl_threadsafe_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
+                         Py_ssize_t nargs, PyObject *context)
+{
+    return hl_handle_new(loop, callback, args, nargs, context);
+}
+
+int
+hl_threadsafe_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument)
+{
+    return hl_handle_run(loop, owner, argument);
+}
+
+int
+hl_threadsafe_handle_type_init(PyObject *module, hl_state *state)
+{
+    (void)module;
+    (void)state;
+    return 0;
+}
+
+#endif
