@@ -193,11 +193,16 @@ def shutdown_too_soon(loop):
         future = loop.run_in_executor(None, time.sleep, 0.3)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            await loop.shutdown_default_executor(timeout=0.01)
-        await future
+            try:
+                await loop.shutdown_default_executor(timeout=0.01)
+            finally:
+                await future
         return [str(warning.message) for warning in caught]
 
-    return outcome_of(loop.run_until_complete, main())
+    try:
+        return outcome_of(loop.run_until_complete, main())
+    finally:
+        finish(loop)
 
 
 def test_shutdown_gives_up_after_its_timeout_as_asyncios():
@@ -216,7 +221,10 @@ def test_shutdown_takes_the_arguments_asyncios_takes(timeout):
                 warnings.simplefilter("ignore", RuntimeWarning)
                 await loop.shutdown_default_executor(*timeout)
 
-        return outcome_of(loop.run_until_complete, main())
+        try:
+            return outcome_of(loop.run_until_complete, main())
+        finally:
+            finish(loop)
 
     assert_same_on_both(scenario)
 

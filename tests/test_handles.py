@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import gc
 import linecache
+import sys
 import weakref
 from unittest import mock
 
@@ -150,7 +151,6 @@ LOOKING = [
     "set_attribute(Handle(cb, (), loop), '_cancelled', True)",
     "set_attribute(TimerHandle(1, cb, (), loop), '_when', 3)",
     "set_attribute(TimerHandle(1, cb, (), loop), '_scheduled', True)",
-    "hasattr(Handle(cb, (), loop), 'get_context')",
     "hasattr(Handle, '__slots__')",
     "Handle(cb, (), loop) == Handle(cb, (), loop)",
     "[getattr(Handle, name).__name__ for name in ('cancel', 'cancelled')]",
@@ -211,6 +211,16 @@ def test_a_handle_in_debug_mode_says_where_it_was_made(loop):
         assert "cancelled" in repr(handle) and f"created at {__file__}:{number}" in repr(handle)
         # The callback itself is gone, but the repr still names it.
         assert "callback" in repr(handle)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: get_context")
+def test_get_context_gives_the_context_itself(loop):
+    context = contextvars.copy_context()
+    handle = loop.call_soon(callback, context=context)
+    assert handle.get_context() is context
+    assert loop.call_soon(callback).get_context() is not context
+    handle.cancel()
+    assert handle.get_context() is context
 
 
 def test_handles_are_cancelled_by_the_loop_that_made_them(loop):

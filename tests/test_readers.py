@@ -124,6 +124,7 @@ EXPRESSIONS = [
         "loop.remove_{kind}(unused)",
         "loop.remove_{kind}(closed)",
         "loop.remove_{kind}(-1)",
+        "loop.remove_{kind}(10**30)",
         "loop.remove_{kind}('near')",
         "loop.remove_{kind}(None)",
         "loop.remove_{kind}(regular)",

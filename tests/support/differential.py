@@ -18,6 +18,8 @@ FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "hotloop": hotloop.new_event_
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+|(?<=id=.)[0-9]+")
 _LOOP_CLASS = re.compile(r"<(?:[\w.]*\.)?(?:_UnixSelectorEventLoop|Loop) ")
+# Deadlines of real clocks differ between two runs; those that tests make up are small numbers.
+_DEADLINE = re.compile(r"(?<=when=)\d{3,}\.\d+")
 # hotloop's repr of a loop adds whether its tasks are native; a method's qualified name in an error
 # message says in which class it was found.
 _TASK_KIND = re.compile(r" tasks=\w+(?=>)")
@@ -27,6 +29,7 @@ _METHOD_CLASS = re.compile(
 # A wrong number of arguments is worded in one way by Python functions, in another by C functions.
 _WRONG_COUNT = re.compile(r"(\w+\(\)) (?:missing|takes) .*")
 _HANDLE_MODULE = re.compile(r"\b(?:hotloop(?:\._core)?|asyncio\.events)\.(?=(?:Timer)?Handle\b)")
+_TASK_MODULE = re.compile(r"\b(?:hotloop(?:\._core)?|_asyncio)\.(?=(?:Future|Task)\b)")
 # From 3.14 on asyncio gives call_soon_threadsafe's handle a private class of its own, which locks;
 # every hotloop handle may be used from any thread.
 _THREAD_SAFE_HANDLE = re.compile(r"\b_ThreadSafeHandle\b")
@@ -36,9 +39,10 @@ def normalized(text):
     """Replace what may differ between two runs: addresses and where the own classes live."""
     text = _ADDRESS.sub("0x...", text)
     text = _LOOP_CLASS.sub("<LOOP ", text)
+    text = _DEADLINE.sub("...", text)
     text = _METHOD_CLASS.sub("", _TASK_KIND.sub("", text))
     text = _WRONG_COUNT.sub(r"\1 was called with a wrong number of arguments", text)
-    text = _HANDLE_MODULE.sub("", text)
+    text = _HANDLE_MODULE.sub("", _TASK_MODULE.sub("", text))
     return _THREAD_SAFE_HANDLE.sub("Handle", text)
 
 
