@@ -30,6 +30,7 @@ from . import _core
 
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
+_LARGEST_DESCRIPTOR = 2**31 - 1  # a C int
 
 
 def _descriptor(file: Any) -> int:
@@ -146,6 +147,8 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             return False
         if isinstance(file, int):
             fd = file
+            if fd > _LARGEST_DESCRIPTOR:
+                return False
         else:
             # A closed file object has no descriptor any more but was registered with one.
             fd = self._watched_as(file)

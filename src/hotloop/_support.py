@@ -10,6 +10,7 @@ import _asyncio
 import asyncio
 import contextvars
 import sys
+import warnings
 import weakref
 from asyncio import base_events, format_helpers, unix_events
 
@@ -199,6 +200,17 @@ def _probe_task(loop: _ProbeLoop, waiter: Any) -> tuple[Any, list[tuple[str, Any
         ("log_destroy_pending", task, 0),
     ]
     return task, expectations
+
+
+def warn_of_stock_types(problem: str) -> None:
+    """Say once that tasks and futures are asyncio's own here, why, and what helps."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    warnings.warn(
+        f"hotloop uses asyncio's own Task and Future: in this Python {version} they are not "
+        f"laid out as hotloop expects ({problem}); install a hotloop made for this version",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def wraps_stop_iteration() -> bool:

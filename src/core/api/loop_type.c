@@ -72,6 +72,10 @@ static int
 loop_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     hl_loop *loop = (hl_loop *)self;
+    if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        PyErr_SetString(PyExc_TypeError, "Loop() takes no arguments");
+        return -1;
+    }
     /* Looked up each time: tests and tools replace it. */
     PyObject *debug = PyObject_CallMethod(loop->state->coroutines, "_is_debug_mode", NULL);
     int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
@@ -339,8 +343,9 @@ static PyMethodDef loop_methods[] = {
     {"run_forever", hl_api_run_forever, METH_NOARGS,
      "run_forever($self, /)\n--\n\nRun until stop() is called.\n\n" ASYNCIO_LOOP
      "run_forever"},
-    {"run_until_complete", hl_api_run_until_complete, METH_O,
-     "run_until_complete($self, future, /)\n--\n\nRun until the future is done; return its\n"
+    {"run_until_complete", FASTCALL(hl_api_run_until_complete),
+     METH_FASTCALL | METH_KEYWORDS,
+     "run_until_complete($self, future)\n--\n\nRun until the future is done; return its\n"
      "result or raise its exception.  A coroutine becomes a task.\n\n" ASYNCIO_LOOP
      "run_until_complete"},
     {"_run_once", hl_api_run_once, METH_NOARGS,
@@ -431,5 +436,6 @@ int
 hl_loop_type_init(PyObject *module, hl_state *state)
 {
     state->LoopType = hl_type_new(module, &loop_spec, NULL, NULL);
+    state->loop_setattro = loop_setattro;
     return state->LoopType != NULL ? 0 : -1;
 }

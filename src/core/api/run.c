@@ -2,6 +2,7 @@
  * https://docs.python.org/3/library/asyncio-eventloop.html#running-and-stopping-the-loop */
 #include "api/run.h"
 
+#include "py/args.h"
 #include "sched/loop.h"
 #include "task/future.h"
 
@@ -265,10 +266,9 @@ run_until_stopped(hl_loop *loop, PyObject *future, bool is_new_task)
     return error;
 }
 
-PyObject *
-hl_api_run_until_complete(PyObject *self, PyObject *awaitable)
+static PyObject *
+run_until_complete(hl_loop *loop, PyObject *awaitable)
 {
-    hl_loop *loop = (hl_loop *)self;
     hl_state *state = loop->state;
     bool is_new_task = false;
     PyObject *result = NULL;
@@ -299,4 +299,18 @@ hl_api_run_until_complete(PyObject *self, PyObject *awaitable)
 done:
     Py_DECREF(future);
     return result;
+}
+
+PyObject *
+hl_api_run_until_complete(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                          PyObject *kwnames)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *const names[] = {loop->state->str.future, NULL};
+    PyObject *values[1] = {NULL};
+    if (hl_args_parse(
+            "run_until_complete", args, nargs, kwnames, names, 1, 1, values) < 0) {
+        return NULL;
+    }
+    return run_until_complete(loop, values[0]);
 }

@@ -5,7 +5,8 @@
 #include "py/compat.h"
 
 PyObject *hl_api_run_forever(PyObject *self, PyObject *unused);
-PyObject *hl_api_run_until_complete(PyObject *self, PyObject *future);
+PyObject *hl_api_run_until_complete(PyObject *self, PyObject *const *args,
+                                    Py_ssize_t nargs, PyObject *kwnames);
 PyObject *hl_api_run_once(PyObject *self, PyObject *unused);
 
 #endif

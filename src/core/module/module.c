@@ -353,6 +353,12 @@ make_task_types(PyObject *module, hl_state *state)
         return -1;
     }
     if (!state->is_native) {
+        PyObject *warned = PyObject_CallMethod(
+            state->support, "warn_of_stock_types", "O", state->layout_problem);
+        if (warned == NULL) {
+            return -1;
+        }
+        Py_DECREF(warned);
         state->FutureType = (PyTypeObject *)Py_NewRef((PyObject *)state->StockFutureType);
         state->TaskType = (PyTypeObject *)Py_NewRef((PyObject *)state->StockTaskType);
         return hl_step_type_init(module, state);

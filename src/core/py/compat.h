@@ -38,6 +38,13 @@
 #define HL_CREATE_TASK_TAKES_EAGER_START (PY_VERSION_HEX >= 0x030E0000)
 #define HL_HANDLES_HAVE_WEAKREF_SLOT (PY_VERSION_HEX < 0x030C0000)
 
+/* How asyncio names the step function in an error's text. */
+#if PY_VERSION_HEX >= 0x030E0000
+#define HL_STEP_NAME "__step"
+#else
+#define HL_STEP_NAME "_step"
+#endif
+
 #ifdef Py_GIL_DISABLED
 #define HL_FREE_THREADED 1
 #else

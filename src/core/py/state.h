@@ -179,6 +179,9 @@ typedef struct {
     hl_freelist free_timer_handles;
     hl_freelist free_threadsafe_handles;
 
+    /* LoopType's own, which its subclasses inherit: a quick proof that a loop is ours. */
+    setattrofunc loop_setattro;
+
     /* All loops, so that a forked child can disown their descriptors.  Borrowed. */
     struct hl_loop *loops;
 
@@ -201,11 +204,14 @@ typedef struct {
 extern PyModuleDef hl_module_def;
 
 /* The state of the module that an object's type, or a base of it, belongs to.  Borrowed;
- * NULL with TypeError if object is not of a type of ours. */
+ * NULL with TypeError if object is not of a type of ours.  Every such type is a heap type. */
 static inline hl_state *
 hl_state_of_type(PyTypeObject *type)
 {
-    PyObject *module = PyType_GetModuleByDef(type, &hl_module_def);
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    if (module == NULL || PyModule_GetDef(module) != &hl_module_def) {
+        module = PyType_GetModuleByDef(type, &hl_module_def); /* of a subclass */
+    }
     return module != NULL ? (hl_state *)PyModule_GetState(module) : NULL;
 }
 

@@ -100,7 +100,11 @@ typedef struct hl_loop {
 static inline hl_loop *
 hl_loop_cast(const hl_state *state, PyObject *object)
 {
-    return PyObject_TypeCheck(object, state->LoopType) ? (hl_loop *)object : NULL;
+    if (Py_TYPE(object)->tp_setattro == state->loop_setattro ||
+        PyObject_TypeCheck(object, state->LoopType)) {
+        return (hl_loop *)object;
+    }
+    return NULL;
 }
 
 /* True if futures and tasks may push on the ready queue themselves: nobody replaced

@@ -733,7 +733,6 @@ hl_adopt_stock_slots(PyTypeObject *type, const PyTypeObject *stock)
     type->tp_traverse = stock->tp_traverse;
 #endif
     type->tp_clear = stock->tp_clear;
-    type->tp_finalize = stock->tp_finalize;
     type->tp_repr = stock->tp_repr;
 }
 
@@ -746,5 +745,6 @@ hl_future_type_init(PyObject *module, hl_state *state)
         return -1;
     }
     hl_adopt_stock_slots(state->FutureType, state->StockFutureType);
+    state->FutureType->tp_finalize = state->StockFutureType->tp_finalize;
     return 0;
 }

@@ -53,8 +53,8 @@ int hl_call_soon(hl_state *state, PyObject *loop, PyObject *callback, PyObject *
 /* Drop what Future's fields own: part of dealloc, of future and task. */
 void hl_future_drop_fields(hl_future *future);
 
-/* Give type the collector's and the finalizer's functions of the stock type, whose struct
- * it shares. */
+/* Give type the collector's functions and the repr of the stock type, whose struct it
+ * shares. */
 void hl_adopt_stock_slots(PyTypeObject *type, const PyTypeObject *stock);
 
 static inline bool

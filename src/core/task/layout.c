@@ -197,7 +197,8 @@ locate_thread_fields(hl_state *state, PyObject *mark, PyObject *task)
     if (task_at < 0) {
         return report_problem(state, "running task of the thread") < 0 ? -1 : 0;
     }
-    const hl_list_node *node = &((hl_task *)task)->node;
+    const hl_list_node *node =
+        (hl_list_node *)((char *)task + offsetof(hl_task, node) + shift_of("node"));
     if (node->next == NULL || node->next->previous != node || node->previous->next != node) {
         return report_problem(state, "node") < 0 ? -1 : 0;
     }

@@ -379,7 +379,7 @@ static int
 step_done_already(hl_state *state, hl_task *task, PyObject *exception)
 {
     PyErr_Format(state->InvalidStateError,
-                 "_step(): already done: %R %R",
+                 HL_STEP_NAME "(): already done: %R %R",
                  task,
                  exception != NULL ? exception : Py_None);
     return -1;

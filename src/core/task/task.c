@@ -55,9 +55,8 @@ task_context(PyObject *context)
     }
 #if HL_CONTEXT_IS_CHECKED
     if (!PyContext_CheckExact(context)) {
-        PyErr_Format(PyExc_TypeError,
-                     "a contextvars.Context was expected, got %s",
-                     Py_TYPE(context)->tp_name);
+        PyErr_Format(
+            PyExc_TypeError, "a contextvars.Context was expected, got %T", context);
         return NULL;
     }
 #endif
@@ -355,6 +354,7 @@ static PyType_Slot task_slots[] = {
     {Py_tp_new, task_tp_new},
     {Py_tp_init, task_tp_init},
     {Py_tp_dealloc, task_dealloc},
+    {Py_tp_finalize, task_finalize}, /* here, so that subclasses find it as __del__ */
     {Py_tp_methods, task_methods},
     {0, NULL},
 };
@@ -375,6 +375,5 @@ hl_task_type_init(PyObject *module, hl_state *state)
         return -1;
     }
     hl_adopt_stock_slots(state->TaskType, state->StockTaskType);
-    state->TaskType->tp_finalize = task_finalize;
     return 0;
 }
