@@ -1,0 +1,364 @@
+"""Each known difference from asyncio, shown by one test: what asyncio does and what hotloop does.
+
+The docstrings are for users: docs/known-differences.md is made of them (see
+support/known_differences.py), and the last test here keeps that page up to date.
+"""
+
+import asyncio
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+
+import pytest
+from support import known_differences
+from support.differential import FACTORIES, outcome_of, outcome_on, run_briefly
+from support.known_differences import known_difference
+
+import hotloop
+
+
+def on_each(scenario):
+    """Run the scenario on both loops and return its results as (asyncio's, hotloop's)."""
+    results = []
+    for name in ("asyncio", "hotloop"):
+        kind, *value = outcome_on(name, scenario)
+        assert kind == "returned", value
+        results.append(value[0])
+    return tuple(results)
+
+
+@known_difference("Scheduling")
+def test_timers_with_equal_deadlines_run_in_the_order_of_their_creation():
+    """Timers with exactly the same deadline run in the order in which they were created. asyncio
+    runs them in an order that follows from the way its heap moved them."""
+
+    def scenario(loop):
+        ran = []
+        when = loop.time() - 1
+        for number in range(6):
+            loop.call_at(when, ran.append, number)
+        run_briefly(loop)
+        return ran
+
+    theirs, ours = on_each(scenario)
+    assert ours == [0, 1, 2, 3, 4, 5]
+    assert theirs != ours and sorted(theirs) == ours
+
+
+@known_difference("Scheduling")
+def test_a_cancelled_timer_leaves_the_loop_at_once():
+    """A timer that is cancelled leaves the loop at once, with its entry in `loop._scheduled`.
+    asyncio keeps the entry until the timer is due, or until more than half of a hundred or more
+    entries are cancelled ones."""
+
+    def scenario(loop):
+        timers = [loop.call_later(3600, int) for _ in range(10)]
+        for timer in timers[:5]:
+            timer.cancel()
+        return len(loop._scheduled)
+
+    assert on_each(scenario) == (10, 5)
+
+
+@known_difference("Scheduling")
+def test_sleeps_are_not_rounded_up_to_milliseconds():
+    """Timers wake a waiting loop to the resolution of the kernel's clock. asyncio's wait is rounded
+    up to whole milliseconds: there a sleep of 0.2 ms takes 1 ms or more."""
+
+    def scenario(loop):
+        async def shortest():
+            durations = []
+            for _ in range(30):
+                started = time.perf_counter()
+                await asyncio.sleep(0.0002)
+                durations.append(time.perf_counter() - started)
+            return min(durations)
+
+        return loop.run_until_complete(shortest())
+
+    theirs, ours = on_each(scenario)
+    assert theirs > 0.0009 and 0.0002 <= ours < 0.0008
+
+
+@known_difference("Scheduling")
+def test_the_queues_are_views_that_cannot_be_changed():
+    """The private `loop._ready` and `loop._scheduled` can be measured, iterated and indexed as on
+    asyncio, but only the loop itself can add or remove entries."""
+
+    def scenario(loop):
+        return [
+            (len(queue), hasattr(queue, "append"), hasattr(queue, "clear"))
+            for queue in (loop._ready, loop._scheduled)
+        ]
+
+    theirs, ours = on_each(scenario)
+    assert theirs == [(0, True, True)] * 2 and ours == [(0, False, False)] * 2
+
+
+@known_difference("Scheduling")
+def test_a_signal_takes_the_same_number_of_turns_whatever_else_happens():
+    """A handler of `loop.add_signal_handler` runs two turns of the loop after the signal came. On
+    asyncio it runs one turn earlier if, in the turn before the signal, another thread (or the loop
+    itself) called `call_soon_threadsafe`, because both use the same pipe."""
+
+    def scenario(loop):
+        turns = []
+        arrived = []
+
+        def count(number=1):
+            turns.append(number)
+            if number < 6:
+                loop.call_soon(count, number + 1)
+
+        loop.add_signal_handler(signal.SIGUSR1, lambda: arrived.append(turns[-1]))
+        loop.call_soon(loop.call_soon_threadsafe, signal.raise_signal, signal.SIGUSR1)
+        loop.call_soon(count)
+        run_briefly(loop, 6)
+        loop.remove_signal_handler(signal.SIGUSR1)
+        return arrived
+
+    assert on_each(scenario) == ([3], [4])
+
+
+@known_difference("Descriptors and signals")
+def test_a_number_reused_behind_the_loops_back_is_watched():
+    """A descriptor that is closed without `remove_reader` and whose number comes back for another
+    file can be given to `add_reader` again and is watched. asyncio takes it for the old one, which
+    the kernel has forgotten, and never calls the callback."""
+
+    def scenario(loop):
+        near, far = socket.socketpair()
+        loop.add_reader(near, int)
+        number = near.fileno()
+        near.close()
+        ends = socket.socketpair()
+        assert number in (ends[0].fileno(), ends[1].fileno())
+        called = []
+        for end in ends:
+            end.send(b"x")
+            loop.add_reader(end, called.append, end.fileno())
+        run_briefly(loop, 2)
+        for end in ends:
+            loop.remove_reader(end)
+        for end in (far, *ends):
+            end.close()
+        return number in called
+
+    assert on_each(scenario) == (False, True)
+
+
+@known_difference("Descriptors and signals")
+def test_an_event_kept_alive_by_a_duplicate_calls_nobody():
+    """When a watched descriptor is closed while a duplicate of it stays open, the kernel goes on
+    reporting its events under the old number. If that number has come back for another file,
+    hotloop sees that the event is not that file's; asyncio calls the other file's callback."""
+
+    def scenario(loop):
+        near, far = socket.socketpair()
+        duplicate = os.dup(near.fileno())
+        loop.add_reader(near, int)
+        run_briefly(loop)
+        number = near.fileno()
+        near.close()
+        far.send(b"x")
+        ends = socket.socketpair()
+        assert number in (ends[0].fileno(), ends[1].fileno())
+        loop.remove_reader(number)
+        called = []
+        for end in ends:
+            loop.add_reader(end, called.append, end.fileno())
+        run_briefly(loop, 3)
+        for end in ends:
+            loop.remove_reader(end)
+        os.close(duplicate)
+        for end in (far, *ends):
+            end.close()
+        return called
+
+    theirs, ours = on_each(scenario)
+    assert ours == [] and isinstance(theirs, list)
+
+
+@known_difference("Descriptors and signals")
+def test_there_is_no_selector_to_choose():
+    """`hotloop.Loop()` takes no selector: it always waits with epoll. `loop._selector` exists for
+    code that looks at `get_map()`; nothing can be registered with it."""
+    with selectors.EpollSelector() as selector, pytest.raises(TypeError):
+        hotloop.Loop(selector).close()
+
+    def scenario(loop):
+        return hasattr(loop._selector, "get_map"), hasattr(loop._selector, "register")
+
+    assert on_each(scenario) == ((True, True), (True, False))
+
+
+@known_difference("Processes")
+def test_a_forked_child_has_its_own_epoll_set():
+    """After `os.fork()` the child's copy of the loop opens an epoll set and a wake-up of its own
+    when it is used. On asyncio parent and child share them: what the child does with its copy of
+    the loop, closing it for example, can stop the parent's."""
+
+    def scenario(loop):
+        near, far = socket.socketpair()
+        called = []
+        loop.add_reader(near, called.append, 1)
+        run_briefly(loop)
+        pid = os.fork()
+        if pid == 0:
+            loop.remove_reader(near)
+            loop.close()
+            os._exit(0)
+        os.waitpid(pid, 0)
+        far.send(b"x")
+        run_briefly(loop)
+        loop.remove_reader(near)
+        near.close()
+        far.close()
+        return called
+
+    assert on_each(scenario) == ([], [1])
+
+
+@known_difference("What objects look like")
+def test_tasks_futures_and_handles_are_of_derived_types():
+    """Tasks, futures and handles are of hotloop's types, derived from asyncio's: `isinstance` and
+    `issubclass` hold, but `type(task) is asyncio.Task` does not."""
+
+    def scenario(loop):
+        future, handle = loop.create_future(), loop.call_soon(int)
+        assert isinstance(future, asyncio.Future) and isinstance(handle, asyncio.Handle)
+        return type(future) is asyncio.Future, type(handle) is asyncio.Handle
+
+    assert on_each(scenario) == ((True, True), (False, False))
+
+
+@known_difference("What objects look like")
+def test_the_repr_of_a_loop_says_whether_its_tasks_are_native():
+    """The repr of a loop ends in `tasks=native`, or in `tasks=stock` on a Python for which hotloop
+    could not verify the layout of tasks and uses asyncio's."""
+    theirs, ours = (shown for (shown,) in on_each(lambda loop: [repr(loop)]))
+    assert "tasks=" not in theirs
+    assert ours.endswith((" tasks=native>", " tasks=stock>"))
+
+
+@known_difference("What objects look like")
+def test_a_futures_source_traceback_ends_at_the_caller():
+    """In debug mode the source traceback of a future made by `loop.create_future()` ends at the
+    line that called it. asyncio's ends inside of its own `create_future`."""
+
+    def scenario(loop):
+        loop.set_debug(True)
+        return os.path.basename(loop.create_future()._source_traceback[-1].filename)
+
+    assert on_each(scenario) == ("base_events.py", os.path.basename(__file__))
+
+
+@known_difference("What objects look like")
+def test_the_stock_getter_shows_a_waiting_task_itself():
+    """`asyncio.Future._callbacks` used as an unbound getter on a future that one hotloop task waits
+    for shows the task itself as the callback. `future._callbacks` shows the task's wake-up, as on
+    asyncio."""
+
+    def scenario(loop):
+        future = loop.create_future()
+
+        async def wait():
+            await future
+
+        task = loop.create_task(wait())
+        run_briefly(loop)
+        [(stock, _)] = asyncio.Future._callbacks.__get__(future)
+        [(own, _)] = future._callbacks
+        future.set_result(None)
+        loop.run_until_complete(task)
+        return stock is task, own is task
+
+    assert on_each(scenario) == ((False, False), (True, False))
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="needs Python 3.13 or older: the WeakSet")
+@known_difference("What objects look like")
+def test_the_set_of_scheduled_tasks_gets_another_class():
+    """On Python 3.11 to 3.13 the set in which asyncio registers tasks becomes an instance of a
+    subclass of WeakSet once a hotloop task exists, because the set then also holds hotloop's own
+    list. Iteration, `len` and `in` work as before; its private attribute `data` lacks our tasks."""
+    names = ("_all_tasks",) if sys.version_info < (3, 12) else ("_scheduled_tasks",)
+    (registry,) = [getattr(asyncio.tasks, name) for name in names]
+
+    def scenario(loop):
+        task = loop.create_task(asyncio.sleep(0))
+        seen = task in registry, task in list(registry), task in asyncio.all_tasks(loop)
+        in_data = any(reference() is task for reference in registry.data)
+        loop.run_until_complete(task)
+        return seen, in_data
+
+    every = (True, True, True)
+    assert on_each(scenario) == ((every, True), (every, False))
+
+
+@known_difference("Errors")
+@pytest.mark.parametrize("when", ["soon", 1j, [], object()])
+def test_a_deadline_that_is_no_number_is_refused_at_the_call(when):
+    """A deadline or delay that cannot be compared with a time is refused with TypeError by
+    `call_at` and `call_later`. asyncio accepts some of them and fails in the next turn of the loop,
+    and in every turn after it."""
+
+    def scenario(loop):
+        at_the_call = outcome_of(loop.call_at, when, int)
+        return at_the_call[1] if at_the_call[0] == "raised" else outcome_of(run_briefly, loop)[1]
+
+    assert on_each(scenario) == ("TypeError", "TypeError")
+    loop = FACTORIES["hotloop"]()
+    try:
+        with pytest.raises(TypeError):
+            loop.call_at(when, int)
+        run_briefly(loop)
+    finally:
+        loop.close()
+
+
+@known_difference("Errors")
+def test_a_wrong_number_of_arguments_is_worded_differently():
+    """A call with a wrong number of arguments raises TypeError in the words that CPython has for
+    functions written in C, which differ from those for functions written in Python."""
+    outcomes = []
+    for factory in FACTORIES.values():
+        loop = factory()
+        with pytest.raises(TypeError) as raised:
+            loop.time(1)
+        outcomes.append(str(raised.value))
+        loop.close()
+    assert "takes 1 positional argument but 2 were given" in outcomes[0]
+    assert outcomes[0] != outcomes[1]
+
+
+@known_difference("Errors")
+def test_set_debug_asks_for_the_truth_of_its_argument_once():
+    """`loop.set_debug(value)` keeps the truth of the value. asyncio keeps the value itself and
+    `loop.get_debug()` returns it."""
+
+    def scenario(loop):
+        loop.set_debug("yes")
+        return loop.get_debug()
+
+    assert on_each(scenario) == ("yes", True)
+
+
+def test_the_page_is_up_to_date():
+    committed = known_differences.PAGE.read_text(encoding="utf-8")
+    assert committed == known_differences.page(), known_differences.__doc__
+
+
+def test_the_page_finds_each_test_by_its_topic():
+    """The page is made by reading files; the number of marked tests here says that it reads all."""
+    marked = [
+        name
+        for name, test in globals().items()
+        if name.startswith("test_") and test.__doc__ and not name.startswith("test_the_page")
+    ]
+    texts = [text for texts in known_differences.differences().values() for text in texts]
+    assert len(texts) >= len(marked) > 10
+    assert all(text.endswith(".") for text in texts)
