@@ -20,7 +20,8 @@ step_all(PyObject *module, PyObject *args)
     while (turns-- > 0) {
         for (Py_ssize_t i = 0; i < count; i++) {
             PyObject *yielded = NULL;
-            if (PyIter_Send(PyList_GET_ITEM(coroutines, i), Py_None, &yielded) != PYGEN_NEXT) {
+            if (PyIter_Send(PyList_GET_ITEM(coroutines, i), Py_None, &yielded) !=
+                PYGEN_NEXT) {
                 Py_XDECREF(yielded);
                 if (!PyErr_Occurred()) {
                     PyErr_SetString(PyExc_RuntimeError, "a coroutine ended");

@@ -8,7 +8,13 @@
 
 /* -- plain attributes with a default ------------------------------------------------------ */
 
-typedef enum { DEFAULT_NONE, DEFAULT_FALSE, DEFAULT_ZERO, DEFAULT_FLOAT, DEFAULT_MADE } kind;
+typedef enum {
+    DEFAULT_NONE,
+    DEFAULT_FALSE,
+    DEFAULT_ZERO,
+    DEFAULT_FLOAT,
+    DEFAULT_MADE
+} kind;
 
 typedef struct {
     const char *name;
@@ -31,8 +37,8 @@ attribute_default(hl_loop *loop, const attribute *which)
         return PyFloat_FromDouble(which->number);
     default:
         /* Made once, when first asked for. */
-        loop->attrs[which->index] =
-            PyObject_CallMethod(loop->state->support, "make_attribute", "s", which->name);
+        loop->attrs[which->index] = PyObject_CallMethod(
+            loop->state->support, "make_attribute", "s", which->name);
         return Py_XNewRef(loop->attrs[which->index]);
     }
 }
@@ -57,8 +63,10 @@ set_attribute(PyObject *self, PyObject *value, void *closure)
 #define ATTRIBUTE(variable, name, index, kind, number)                                 \
     static const attribute variable = {name, index, kind, number};
 
-ATTRIBUTE(default_executor, "_default_executor", HL_ATTR_DEFAULT_EXECUTOR, DEFAULT_NONE, 0)
-ATTRIBUTE(exception_handler, "_exception_handler", HL_ATTR_EXCEPTION_HANDLER, DEFAULT_NONE, 0)
+ATTRIBUTE(default_executor, "_default_executor", HL_ATTR_DEFAULT_EXECUTOR, DEFAULT_NONE,
+          0)
+ATTRIBUTE(exception_handler, "_exception_handler", HL_ATTR_EXCEPTION_HANDLER,
+          DEFAULT_NONE, 0)
 ATTRIBUTE(task_factory, "_task_factory", HL_ATTR_TASK_FACTORY, DEFAULT_NONE, 0)
 ATTRIBUTE(asyncgens, "_asyncgens", HL_ATTR_ASYNCGENS, DEFAULT_MADE, 0)
 ATTRIBUTE(asyncgens_shutdown, "_asyncgens_shutdown_called",
@@ -70,15 +78,16 @@ ATTRIBUTE(slow_callback, "slow_callback_duration", HL_ATTR_SLOW_CALLBACK_DURATIO
           DEFAULT_FLOAT, 0.1)
 ATTRIBUTE(timer_cancelled, "_timer_cancelled_count", HL_ATTR_TIMER_CANCELLED_COUNT,
           DEFAULT_ZERO, 0)
-ATTRIBUTE(clock_resolution, "_clock_resolution", HL_ATTR_CLOCK_RESOLUTION, DEFAULT_FLOAT,
-          1e-9)
+ATTRIBUTE(clock_resolution, "_clock_resolution", HL_ATTR_CLOCK_RESOLUTION,
+          DEFAULT_FLOAT, 1e-9)
 ATTRIBUTE(origin_tracking, "_coroutine_origin_tracking_enabled",
           HL_ATTR_ORIGIN_TRACKING_ENABLED, DEFAULT_FALSE, 0)
 ATTRIBUTE(origin_depth, "_coroutine_origin_tracking_saved_depth",
           HL_ATTR_ORIGIN_TRACKING_SAVED_DEPTH, DEFAULT_NONE, 0)
 ATTRIBUTE(transports, "_transports", HL_ATTR_TRANSPORTS, DEFAULT_MADE, 0)
 ATTRIBUTE(signal_handlers, "_signal_handlers", HL_ATTR_SIGNAL_HANDLERS, DEFAULT_MADE, 0)
-ATTRIBUTE(unix_sockets, "_unix_server_sockets", HL_ATTR_UNIX_SERVER_SOCKETS, DEFAULT_MADE, 0)
+ATTRIBUTE(unix_sockets, "_unix_server_sockets", HL_ATTR_UNIX_SERVER_SOCKETS,
+          DEFAULT_MADE, 0)
 ATTRIBUTE(ssock, "_ssock", HL_ATTR_SSOCK, DEFAULT_NONE, 0)
 ATTRIBUTE(csock, "_csock", HL_ATTR_CSOCK, DEFAULT_NONE, 0)
 #if HL_LOOPS_OWN_CHILD_WATCHER
@@ -227,11 +236,8 @@ handle_of_entry(hl_loop *loop, const hl_ready_entry *entry)
     if (callable == NULL) {
         return NULL;
     }
-    PyObject *handle = hl_handle_new(loop,
-                                     callable,
-                                     &argument,
-                                     is_wakeup ? 1 : 0,
-                                     ((hl_task *)owner)->context);
+    PyObject *handle = hl_handle_new(
+        loop, callable, &argument, is_wakeup ? 1 : 0, ((hl_task *)owner)->context);
     Py_DECREF(callable);
     return handle;
 }
@@ -303,7 +309,11 @@ PyGetSetDef hl_loop_getset[] = {
     {"_closed", get_closed, set_closed, NULL, NULL},
     {"_stopping", get_stopping, set_stopping, NULL, NULL},
     {"_thread_id", get_thread_id, set_thread_id, NULL, NULL},
-    {"_has_signal_handlers", get_has_signal_handlers, set_has_signal_handlers, NULL, NULL},
+    {"_has_signal_handlers",
+     get_has_signal_handlers,
+     set_has_signal_handlers,
+     NULL,
+     NULL},
     {"_internal_watched", NULL, set_internal_watched, NULL, NULL},
     {"_ready", get_ready, NULL, NULL, NULL},
     {"_scheduled", get_scheduled, NULL, NULL, NULL},

@@ -24,10 +24,10 @@ static const int64_t FOREIGN_GRACE_NS = 100 * 1000000;
 
 /* A scheduling method's call, taken apart: `required` parameters and what follows them. */
 typedef struct {
-    const char *function;    /* as errors name it */
-    const char *names[2];    /* of the required parameters */
+    const char *function; /* as errors name it */
+    const char *names[2]; /* of the required parameters */
     Py_ssize_t required;
-    PyObject *const *args;   /* borrowed: the required parameters, then the callback's */
+    PyObject *const *args; /* borrowed: the required parameters, then the callback's */
     Py_ssize_t nargs;
     PyObject *context;       /* borrowed; NULL: a copy of the current one */
     PyObject *by_keyword[2]; /* storage for args where parameters were given by name */
@@ -46,7 +46,8 @@ place_of_keyword(const call_arguments *call, PyObject *given)
 }
 
 static int
-take_keyword(const hl_state *state, call_arguments *call, PyObject *given, PyObject *value)
+take_keyword(const hl_state *state, call_arguments *call, PyObject *given,
+             PyObject *value)
 {
     if (given == state->str.context ||
         PyUnicode_Compare(given, state->str.context) == 0) {
@@ -207,8 +208,7 @@ hl_api_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                            .required = 1,
                            .args = args,
                            .nargs = nargs};
-    if (parse_call(loop, &call, kwnames) < 0 ||
-        hl_loop_check_open(loop) < 0) {
+    if (parse_call(loop, &call, kwnames) < 0 || hl_loop_check_open(loop) < 0) {
         return NULL;
     }
     if (loop->is_debug && check_debug(loop, call.args[0], "call_soon", true) < 0) {
@@ -244,8 +244,7 @@ hl_api_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t na
                            .required = 1,
                            .args = args,
                            .nargs = nargs};
-    if (parse_call(loop, &call, kwnames) < 0 ||
-        hl_loop_check_open(loop) < 0) {
+    if (parse_call(loop, &call, kwnames) < 0 || hl_loop_check_open(loop) < 0) {
         return NULL;
     }
     if (loop->is_debug &&
@@ -347,7 +346,8 @@ schedule_timer(hl_loop *loop, PyObject *when, PyObject *const *args, Py_ssize_t 
 }
 
 PyObject *
-hl_api_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+hl_api_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+               PyObject *kwnames)
 {
     hl_loop *loop = (hl_loop *)self;
     call_arguments call = {.function = "BaseEventLoop.call_at",
@@ -395,10 +395,9 @@ call_replaced_call_at(hl_loop *loop, PyObject *when, PyObject *const *args,
     PyObject *all = call_at != NULL ? PyTuple_New(nargs + 1) : NULL;
     PyObject *kwargs = all != NULL ? PyDict_New() : NULL;
     PyObject *result = NULL;
-    if (kwargs != NULL &&
-        PyDict_SetItem(kwargs,
-                       loop->state->str.context,
-                       context != NULL ? context : Py_None) == 0) {
+    if (kwargs != NULL && PyDict_SetItem(kwargs,
+                                         loop->state->str.context,
+                                         context != NULL ? context : Py_None) == 0) {
         PyTuple_SET_ITEM(all, 0, Py_NewRef(when));
         for (Py_ssize_t i = 0; i < nargs; i++) {
             PyTuple_SET_ITEM(all, i + 1, Py_NewRef(args[i]));
@@ -434,11 +433,14 @@ hl_api_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     }
     PyObject *handle = NULL;
     if (loop->overrides & HL_OVERRIDE_CALL_AT) {
-        handle = call_replaced_call_at(loop, when, call.args + 1, call.nargs - 1, call.context);
+        handle = call_replaced_call_at(
+            loop, when, call.args + 1, call.nargs - 1, call.context);
     }
     else if (hl_loop_check_open(loop) == 0 &&
-             (!loop->is_debug || check_debug(loop, call.args[1], "call_at", true) == 0)) {
-        handle = schedule_timer(loop, when, call.args + 1, call.nargs - 1, call.context);
+             (!loop->is_debug ||
+              check_debug(loop, call.args[1], "call_at", true) == 0)) {
+        handle =
+            schedule_timer(loop, when, call.args + 1, call.nargs - 1, call.context);
     }
     Py_DECREF(when);
     return handle;
@@ -454,11 +456,11 @@ hl_api_create_future(PyObject *self, PyObject *unused)
         return hl_future_new(loop);
     }
     PyObject *kwargs = Py_BuildValue("{sO}", "loop", self);
-    PyObject *future =
-        kwargs != NULL ? PyObject_Call((PyObject *)loop->state->StockFutureType,
-                                       loop->state->empty_tuple,
-                                       kwargs)
-                       : NULL;
+    PyObject *future = kwargs != NULL
+                           ? PyObject_Call((PyObject *)loop->state->StockFutureType,
+                                           loop->state->empty_tuple,
+                                           kwargs)
+                           : NULL;
     Py_XDECREF(kwargs);
     return future;
 }
@@ -503,7 +505,8 @@ parse_task_keywords(const hl_loop *loop, PyObject *const *values, PyObject *kwna
             *context = values[i];
         }
         else if (HL_CREATE_TASK_TAKES_EAGER_START && given == state->str.eager_start &&
-                 (values[i] == Py_True || values[i] == Py_False || values[i] == Py_None)) {
+                 (values[i] == Py_True || values[i] == Py_False ||
+                  values[i] == Py_None)) {
             *is_eager = values[i] == Py_True;
         }
         else {

@@ -77,7 +77,8 @@ loop_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     /* Looked up each time: tests and tools replace it. */
-    PyObject *debug = PyObject_CallMethod(loop->state->coroutines, "_is_debug_mode", NULL);
+    PyObject *debug =
+        PyObject_CallMethod(loop->state->coroutines, "_is_debug_mode", NULL);
     int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
     Py_XDECREF(debug);
     if (is_debug < 0) {
@@ -336,77 +337,124 @@ loop_watch_list(PyObject *self, PyObject *unused)
 
 /* -- tables ----------------------------------------------------------------------------------------- */
 
-#define FASTCALL(function) (PyCFunction)(void (*)(void))function
-#define ASYNCIO_LOOP "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop."
+#define FASTCALL(function) (PyCFunction)(void (*)(void)) function
+#define ASYNCIO_LOOP                                                                   \
+    "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop."
 
 static PyMethodDef loop_methods[] = {
-    {"run_forever", hl_api_run_forever, METH_NOARGS,
+    {"run_forever",
+     hl_api_run_forever,
+     METH_NOARGS,
      "run_forever($self, /)\n--\n\nRun until stop() is called.\n\n" ASYNCIO_LOOP
      "run_forever"},
-    {"run_until_complete", FASTCALL(hl_api_run_until_complete),
+    {"run_until_complete",
+     FASTCALL(hl_api_run_until_complete),
      METH_FASTCALL | METH_KEYWORDS,
      "run_until_complete($self, future)\n--\n\nRun until the future is done; return its\n"
      "result or raise its exception.  A coroutine becomes a task.\n\n" ASYNCIO_LOOP
      "run_until_complete"},
-    {"_run_once", hl_api_run_once, METH_NOARGS,
+    {"_run_once",
+     hl_api_run_once,
+     METH_NOARGS,
      "_run_once($self, /)\n--\n\nRun one turn of the loop."},
-    {"stop", loop_stop, METH_NOARGS,
+    {"stop",
+     loop_stop,
+     METH_NOARGS,
      "stop($self, /)\n--\n\nStop run_forever() at the end of this turn.\n\n" ASYNCIO_LOOP
      "stop"},
-    {"is_running", loop_is_running, METH_NOARGS,
+    {"is_running",
+     loop_is_running,
+     METH_NOARGS,
      "is_running($self, /)\n--\n\nReturn True while the loop runs."},
-    {"is_closed", loop_is_closed, METH_NOARGS,
+    {"is_closed",
+     loop_is_closed,
+     METH_NOARGS,
      "is_closed($self, /)\n--\n\nReturn True once the loop was closed."},
-    {"time", loop_time, METH_NOARGS,
+    {"time",
+     loop_time,
+     METH_NOARGS,
      "time($self, /)\n--\n\nReturn time.monotonic() now: seconds, float.\n\n" ASYNCIO_LOOP
      "time"},
-    {"get_debug", loop_get_debug, METH_NOARGS,
+    {"get_debug",
+     loop_get_debug,
+     METH_NOARGS,
      "get_debug($self, /)\n--\n\nReturn True in debug mode."},
-    {"call_soon", FASTCALL(hl_api_call_soon), METH_FASTCALL | METH_KEYWORDS,
+    {"call_soon",
+     FASTCALL(hl_api_call_soon),
+     METH_FASTCALL | METH_KEYWORDS,
      "call_soon($self, callback, *args, context=None)\n--\n\nCall callback(*args) in the "
      "next turn.\n\nReturn a Handle.  RuntimeError if the loop is closed.  Not "
      "thread-safe.\n" ASYNCIO_LOOP "call_soon"},
-    {"call_soon_threadsafe", FASTCALL(hl_api_call_soon_threadsafe),
+    {"call_soon_threadsafe",
+     FASTCALL(hl_api_call_soon_threadsafe),
      METH_FASTCALL | METH_KEYWORDS,
      "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\ncall_soon() for "
      "other threads: wakes the loop.  Thread-safe.\n\n" ASYNCIO_LOOP
      "call_soon_threadsafe"},
-    {"call_later", FASTCALL(hl_api_call_later), METH_FASTCALL | METH_KEYWORDS,
+    {"call_later",
+     FASTCALL(hl_api_call_later),
+     METH_FASTCALL | METH_KEYWORDS,
      "call_later($self, delay, callback, *args, context=None)\n--\n\nCall callback(*args) "
-     "after delay seconds, never earlier.\n\nReturn a TimerHandle.  Not thread-safe.\n"
-     ASYNCIO_LOOP "call_later"},
-    {"call_at", FASTCALL(hl_api_call_at), METH_FASTCALL | METH_KEYWORDS,
+     "after delay seconds, never earlier.\n\nReturn a TimerHandle.  Not thread-safe.\n" ASYNCIO_LOOP
+     "call_later"},
+    {"call_at",
+     FASTCALL(hl_api_call_at),
+     METH_FASTCALL | METH_KEYWORDS,
      "call_at($self, when, callback, *args, context=None)\n--\n\nCall callback(*args) when "
-     "time() reaches when (seconds).\n\nReturn a TimerHandle.  Not thread-safe.\n"
-     ASYNCIO_LOOP "call_at"},
-    {"create_future", hl_api_create_future, METH_NOARGS,
-     "create_future($self, /)\n--\n\nReturn a new hotloop.Future of this loop.\n\n"
-     ASYNCIO_LOOP "create_future"},
-    {"create_task", FASTCALL(hl_api_create_task), METH_FASTCALL | METH_KEYWORDS,
+     "time() reaches when (seconds).\n\nReturn a TimerHandle.  Not thread-safe.\n" ASYNCIO_LOOP
+     "call_at"},
+    {"create_future",
+     hl_api_create_future,
+     METH_NOARGS,
+     "create_future($self, /)\n--\n\nReturn a new hotloop.Future of this loop.\n\n" ASYNCIO_LOOP
+     "create_future"},
+    {"create_task",
+     FASTCALL(hl_api_create_task),
+     METH_FASTCALL | METH_KEYWORDS,
      "create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine; return its Task.\n\n"
-     "Keywords as in this version's asyncio.  With a task factory, what it returns.\n"
-     ASYNCIO_LOOP "create_task"},
-    {"_add_callback", hl_api_add_callback, METH_O,
+     "Keywords as in this version's asyncio.  With a task factory, what it returns.\n" ASYNCIO_LOOP
+     "create_task"},
+    {"_add_callback",
+     hl_api_add_callback,
+     METH_O,
      "_add_callback($self, handle, /)\n--\n\nAppend a handle to the ready queue."},
-    {"_add_callback_signalsafe", hl_api_add_callback_signalsafe, METH_O,
+    {"_add_callback_signalsafe",
+     hl_api_add_callback_signalsafe,
+     METH_O,
      "_add_callback_signalsafe($self, handle, /)\n--\n\nThe same, and wake the loop."},
-    {"_write_to_self", hl_api_write_to_self, METH_NOARGS,
+    {"_write_to_self",
+     hl_api_write_to_self,
+     METH_NOARGS,
      "_write_to_self($self, /)\n--\n\nWake the loop if it sleeps.  Thread-safe."},
-    {"_check_closed", loop_check_closed, METH_NOARGS,
+    {"_check_closed",
+     loop_check_closed,
+     METH_NOARGS,
      "_check_closed($self, /)\n--\n\nRaise RuntimeError if the loop is closed."},
-    {"_drop_work", loop_drop_work_method, METH_NOARGS,
+    {"_drop_work",
+     loop_drop_work_method,
+     METH_NOARGS,
      "_drop_work($self, /)\n--\n\nMark the loop closed; forget what is scheduled and watched."},
-    {"_executor_job", loop_executor_job, METH_O,
+    {"_executor_job",
+     loop_executor_job,
+     METH_O,
      "_executor_job($self, change, /)\n--\n\nCount a job: 1 when submitted; anything but a\n"
      "number (the future) when done.  Thread-safe."},
-    {"_watch", FASTCALL(loop_watch), METH_FASTCALL,
+    {"_watch",
+     FASTCALL(loop_watch),
+     METH_FASTCALL,
      "_watch($self, fd, kind, file, context, callback, /, *args)\n--\n\nWatch fd for reading (1) or "
      "writing (2)."},
-    {"_unwatch", FASTCALL(loop_unwatch), METH_FASTCALL,
+    {"_unwatch",
+     FASTCALL(loop_unwatch),
+     METH_FASTCALL,
      "_unwatch($self, fd, kind, /)\n--\n\nStop watching; return whether it was watched."},
-    {"_watched_as", loop_watched_as, METH_O,
+    {"_watched_as",
+     loop_watched_as,
+     METH_O,
      "_watched_as($self, file, /)\n--\n\nThe descriptor registered as this object, or -1."},
-    {"_watch_list", loop_watch_list, METH_NOARGS,
+    {"_watch_list",
+     loop_watch_list,
+     METH_NOARGS,
      "_watch_list($self, /)\n--\n\nList (fd, file, reader, writer) of everything watched."},
     {NULL, NULL, 0, NULL},
 };

@@ -14,8 +14,8 @@ check_not_running(hl_loop *loop)
         return -1;
     }
     /* Looked up in asyncio.events each time, because tools replace them there. */
-    PyObject *running =
-        PyObject_CallMethodNoArgs(loop->state->events, loop->state->str._get_running_loop);
+    PyObject *running = PyObject_CallMethodNoArgs(loop->state->events,
+                                                  loop->state->str._get_running_loop);
     if (running == NULL) {
         return -1;
     }
@@ -52,10 +52,10 @@ track_origins(hl_loop *loop, bool is_enabled)
     if (is_enabled == was_enabled) {
         return 0;
     }
-    return call_and_drop(PyObject_CallMethodOneArg(
-        (PyObject *)loop,
-        loop->state->str._set_coroutine_origin_tracking,
-        is_enabled ? Py_True : Py_False));
+    return call_and_drop(
+        PyObject_CallMethodOneArg((PyObject *)loop,
+                                  loop->state->str._set_coroutine_origin_tracking,
+                                  is_enabled ? Py_True : Py_False));
 }
 
 /* -- asynchronous generators' hooks ------------------------------------------------------------ */
@@ -136,8 +136,8 @@ run_cleanup(hl_loop *loop, PyObject *old_hooks)
     error |= restore_asyncgen_hooks(loop, old_hooks);
     if (loop->is_wakeup_prepared) {
         loop->is_wakeup_prepared = false;
-        error |= call_and_drop(PyObject_CallMethodNoArgs(
-            (PyObject *)loop, loop->state->str._after_block));
+        error |= call_and_drop(
+            PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str._after_block));
     }
     if (exception != NULL) {
         PyErr_Clear();
@@ -234,7 +234,8 @@ static int
 consume_exception(hl_state *state, PyObject *task)
 {
     int is_done = is_true_method(task, state->str.done);
-    int is_cancelled = is_done > 0 ? is_true_method(task, state->str.cancelled) : is_done;
+    int is_cancelled =
+        is_done > 0 ? is_true_method(task, state->str.cancelled) : is_done;
     if (is_done <= 0 || is_cancelled != 0) {
         return is_done < 0 || is_cancelled < 0 ? -1 : 0;
     }
@@ -246,9 +247,8 @@ static int
 run_until_stopped(hl_loop *loop, PyObject *future, bool is_new_task)
 {
     hl_state *state = loop->state;
-    if (call_and_drop(PyObject_CallMethodOneArg(future,
-                                                state->str.add_done_callback,
-                                                state->run_until_complete_cb)) < 0) {
+    if (call_and_drop(PyObject_CallMethodOneArg(
+            future, state->str.add_done_callback, state->run_until_complete_cb)) < 0) {
         return -1;
     }
     int error = call_and_drop(
@@ -308,8 +308,8 @@ hl_api_run_until_complete(PyObject *self, PyObject *const *args, Py_ssize_t narg
     hl_loop *loop = (hl_loop *)self;
     PyObject *const names[] = {loop->state->str.future, NULL};
     PyObject *values[1] = {NULL};
-    if (hl_args_parse(
-            "run_until_complete", args, nargs, kwnames, names, 1, 1, values) < 0) {
+    if (hl_args_parse("run_until_complete", args, nargs, kwnames, names, 1, 1, values) <
+        0) {
         return NULL;
     }
     return run_until_complete(loop, values[0]);

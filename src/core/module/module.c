@@ -110,9 +110,13 @@ core_counters(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef core_functions[] = {
-    {"build_info", core_build_info, METH_NOARGS,
+    {"build_info",
+     core_build_info,
+     METH_NOARGS,
      "build_info()\n--\n\nHow this extension was built, as a dict."},
-    {"counters", core_counters, METH_NOARGS,
+    {"counters",
+     core_counters,
+     METH_NOARGS,
      "counters()\n--\n\nLive and ever created objects by type, and native task steps; empty "
      "in release builds."},
     {"_check_layout", core_check_layout, METH_VARARGS, NULL},
@@ -181,7 +185,8 @@ drain_freelists(hl_state *state)
     if (state->TimerHandleType == NULL) {
         return; /* the types were never made, so nothing was freed */
     }
-    hl_freelist_drain(&state->free_handles, state->HandleType, offsetof(hl_handle, args));
+    hl_freelist_drain(
+        &state->free_handles, state->HandleType, offsetof(hl_handle, args));
     hl_freelist_drain(
         &state->free_timer_handles, state->TimerHandleType, offsetof(hl_handle, args));
     if (state->ThreadSafeHandleType != NULL) {
@@ -192,10 +197,10 @@ drain_freelists(hl_state *state)
     if (state->FutureIterType == NULL || !state->is_native) {
         return;
     }
-    hl_freelist_drain(&state->free_futures, state->FutureType, offsetof(hl_future, loop));
-    hl_freelist_drain(&state->free_tasks, state->TaskType, offsetof(hl_task, loop));
     hl_freelist_drain(
-        &state->free_iterators, state->FutureIterType, sizeof(PyObject));
+        &state->free_futures, state->FutureType, offsetof(hl_future, loop));
+    hl_freelist_drain(&state->free_tasks, state->TaskType, offsetof(hl_task, loop));
+    hl_freelist_drain(&state->free_iterators, state->FutureIterType, sizeof(PyObject));
 }
 
 static int
@@ -307,7 +312,8 @@ import_asyncio(hl_state *state)
     };
     static const import_entry from_coroutines[] = {IMPORT(iscoroutine, "iscoroutine")};
     static const import_entry from_futures[] = {IMPORT(isfuture, "isfuture")};
-    static const import_entry from_traceback[] = {IMPORT(extract_stack, "extract_stack")};
+    static const import_entry from_traceback[] = {
+        IMPORT(extract_stack, "extract_stack")};
     static const import_entry from_sys[] = {
         IMPORT(get_asyncgen_hooks, "get_asyncgen_hooks"),
         IMPORT(set_asyncgen_hooks, "set_asyncgen_hooks"),
@@ -328,8 +334,9 @@ import_asyncio(hl_state *state)
     state->events = PyImport_ImportModule("asyncio.events");
     state->coroutines = PyImport_ImportModule("asyncio.coroutines");
     state->support = PyImport_ImportModule("hotloop._support");
-    return state->events != NULL && state->coroutines != NULL && state->support != NULL ? 0
-                                                                                     : -1;
+    return state->events != NULL && state->coroutines != NULL && state->support != NULL
+               ? 0
+               : -1;
 }
 
 static int
@@ -359,13 +366,14 @@ make_task_types(PyObject *module, hl_state *state)
             return -1;
         }
         Py_DECREF(warned);
-        state->FutureType = (PyTypeObject *)Py_NewRef((PyObject *)state->StockFutureType);
+        state->FutureType =
+            (PyTypeObject *)Py_NewRef((PyObject *)state->StockFutureType);
         state->TaskType = (PyTypeObject *)Py_NewRef((PyObject *)state->StockTaskType);
         return hl_step_type_init(module, state);
     }
     if (hl_future_iter_type_init(module, state) < 0 ||
-        hl_future_type_init(module, state) < 0 || hl_step_type_init(module, state) < 0 ||
-        hl_task_type_init(module, state) < 0) {
+        hl_future_type_init(module, state) < 0 ||
+        hl_step_type_init(module, state) < 0 || hl_task_type_init(module, state) < 0) {
         return -1;
     }
     return 0;
@@ -384,7 +392,8 @@ add_names(PyObject *module, const hl_state *state)
         {"Handle", (PyObject *)state->HandleType},
         {"TimerHandle", (PyObject *)state->TimerHandleType},
         {"native", state->is_native ? Py_True : Py_False},
-        {"layout_problem", state->layout_problem != NULL ? state->layout_problem : Py_None},
+        {"layout_problem",
+         state->layout_problem != NULL ? state->layout_problem : Py_None},
     };
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (PyModule_AddObjectRef(module, names[i].name, names[i].value) < 0) {

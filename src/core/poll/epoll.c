@@ -66,7 +66,8 @@ poller_grow(hl_poller *poller, int fd)
     if (slots == NULL) {
         return -ENOMEM;
     }
-    memset(slots + poller->slot_count, 0, (count - poller->slot_count) * sizeof(*slots));
+    memset(
+        slots + poller->slot_count, 0, (count - poller->slot_count) * sizeof(*slots));
     poller->slots = slots;
     poller->slot_count = count;
     return 0;
@@ -222,7 +223,8 @@ hl_poller_wake(const hl_poller *poller)
 }
 
 static int
-wait_milliseconds(int epoll_fd, struct epoll_event *raw, int capacity, int64_t timeout_ns)
+wait_milliseconds(int epoll_fd, struct epoll_event *raw, int capacity,
+                  int64_t timeout_ns)
 {
     int64_t milliseconds = timeout_ns < 0 ? -1 : (timeout_ns + 999999) / 1000000;
     return epoll_wait(epoll_fd, raw, capacity, (int)milliseconds);
@@ -230,7 +232,8 @@ wait_milliseconds(int epoll_fd, struct epoll_event *raw, int capacity, int64_t t
 
 /* The system call alone.  A poll and an endless wait need no clock and use epoll_wait. */
 static int
-poller_sleep(hl_poller *poller, struct epoll_event *raw, int capacity, int64_t timeout_ns)
+poller_sleep(hl_poller *poller, struct epoll_event *raw, int capacity,
+             int64_t timeout_ns)
 {
     if (timeout_ns <= 0) {
         return epoll_wait(poller->epoll_fd, raw, capacity, timeout_ns < 0 ? -1 : 0);
@@ -255,7 +258,8 @@ poller_consume_wake(hl_poller *poller)
 }
 
 int
-hl_poller_wait(hl_poller *poller, int64_t timeout_ns, hl_poll_event *events, int capacity)
+hl_poller_wait(hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
+               int capacity)
 {
     struct epoll_event raw[MAX_EVENTS];
     int error = poller_open(poller);

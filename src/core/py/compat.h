@@ -125,9 +125,8 @@ PyErr_SetRaisedException(PyObject *exception)
         PyErr_Clear(); /* nothing was raised before: restore that */
         return;
     }
-    PyErr_Restore(Py_NewRef(Py_TYPE(exception)),
-                  exception,
-                  PyException_GetTraceback(exception));
+    PyErr_Restore(
+        Py_NewRef(Py_TYPE(exception)), exception, PyException_GetTraceback(exception));
 }
 #endif
 
@@ -167,10 +166,7 @@ hl_thread_ident(void)
         0, NULL                                                                        \
     }
 #else
-#define HL_MODULE_SLOTS                                                                \
-    {                                                                                  \
-        0, NULL                                                                        \
-    }
+#define HL_MODULE_SLOTS {0, NULL}
 #endif
 
 #endif

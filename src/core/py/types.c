@@ -2,7 +2,8 @@
 #include "py/types.h"
 
 PyTypeObject *
-hl_type_new(PyObject *module, PyType_Spec *spec, PyTypeObject *first, PyTypeObject *second)
+hl_type_new(PyObject *module, PyType_Spec *spec, PyTypeObject *first,
+            PyTypeObject *second)
 {
     PyObject *bases = NULL;
     if (second != NULL) {

@@ -17,10 +17,11 @@ hl_current_set(hl_loop *loop, PyObject *task)
     PyObject **place = current_place(loop);
     PyObject *before = *place;
     if (before != loop->current_task) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "Cannot enter into task %R while another task %R is being executed.",
-                     task,
-                     before != NULL ? before : Py_None);
+        PyErr_Format(
+            PyExc_RuntimeError,
+            "Cannot enter into task %R while another task %R is being executed.",
+            task,
+            before != NULL ? before : Py_None);
         return -1;
     }
     *place = Py_NewRef(task);

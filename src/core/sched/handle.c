@@ -42,13 +42,14 @@ handle_store_args(hl_handle *handle, hl_state *state, PyObject *const *args,
 static int
 handle_record_source(hl_handle *handle, hl_state *state)
 {
-    handle->source_traceback = PyObject_CallMethod(state->support, "extract_stack", NULL);
+    handle->source_traceback =
+        PyObject_CallMethod(state->support, "extract_stack", NULL);
     return handle->source_traceback != NULL ? 0 : -1;
 }
 
 int
-hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback, PyObject *const *args,
-            Py_ssize_t nargs, PyObject *context)
+hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
+               PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
     handle->context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
     if (handle->context == NULL ||
@@ -61,8 +62,8 @@ hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback, PyObject *c
 }
 
 PyObject *
-hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
-              PyObject *context)
+hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
+              Py_ssize_t nargs, PyObject *context)
 {
     hl_state *state = loop->state;
     PyObject *self = hl_freelist_pop(
@@ -241,8 +242,11 @@ static int
 handle_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     hl_state *state = hl_state_of(self);
-    PyObject *const names[] = {
-        state->str.callback, state->str.args, state->str.loop, state->str.context, NULL};
+    PyObject *const names[] = {state->str.callback,
+                               state->str.args,
+                               state->str.loop,
+                               state->str.context,
+                               NULL};
     PyObject *values[4] = {NULL};
     if (hl_args_parse_init("Handle.__init__", args, kwargs, names, 3, 4, values) < 0) {
         return -1;
@@ -263,7 +267,8 @@ timer_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
                                state->str.context,
                                NULL};
     PyObject *values[5] = {NULL};
-    if (hl_args_parse_init("TimerHandle.__init__", args, kwargs, names, 4, 5, values) < 0) {
+    if (hl_args_parse_init("TimerHandle.__init__", args, kwargs, names, 4, 5, values) <
+        0) {
         return -1;
     }
     if (timer->node.index != HL_HEAP_OUTSIDE) {
@@ -327,8 +332,8 @@ hl_handle_cancel(hl_handle *handle)
     }
     Py_XSETREF(handle->cancelled, Py_NewRef(Py_True));
     hl_loop *loop = handle->loop != NULL ? hl_loop_cast(state, handle->loop) : NULL;
-    bool is_quiet = loop != NULL && !loop->is_debug &&
-                    !(loop->overrides & HL_OVERRIDE_GET_DEBUG);
+    bool is_quiet =
+        loop != NULL && !loop->is_debug && !(loop->overrides & HL_OVERRIDE_GET_DEBUG);
     if (!is_quiet && handle_keep_repr(handle, state) < 0) {
         return -1;
     }
@@ -415,10 +420,8 @@ handle_call(hl_handle *handle)
             callback, stack + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
     else if (args != NULL && PyTuple_CheckExact(args) && callback != NULL) {
-        result = PyObject_Vectorcall(callback,
-                                     &PyTuple_GET_ITEM(args, 0),
-                                     (size_t)PyTuple_GET_SIZE(args),
-                                     NULL);
+        result = PyObject_Vectorcall(
+            callback, &PyTuple_GET_ITEM(args, 0), (size_t)PyTuple_GET_SIZE(args), NULL);
     }
     else {
         /* __new__ without __init__, or arguments that are any iterable. */
@@ -492,8 +495,8 @@ hl_handle_report(hl_loop *loop, PyObject *handle)
         return -1;
     }
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *result =
-        PyObject_CallMethod(loop->state->support, "handle_failed", "OO", handle, exception);
+    PyObject *result = PyObject_CallMethod(
+        loop->state->support, "handle_failed", "OO", handle, exception);
     Py_DECREF(exception);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
@@ -548,8 +551,8 @@ handle_run_method(PyObject *self, PyObject *unused)
         }
         hl_state *state = hl_state_of(self);
         PyObject *exception = PyErr_GetRaisedException();
-        PyObject *result = PyObject_CallMethod(
-            state->support, "handle_failed", "OO", self, exception);
+        PyObject *result =
+            PyObject_CallMethod(state->support, "handle_failed", "OO", self, exception);
         Py_DECREF(exception);
         return result;
     }
@@ -706,14 +709,22 @@ timer_set_scheduled(PyObject *self, PyObject *value, void *closure)
 static const handle_slot slot_when = {"_when", offsetof(hl_timer_handle, when)};
 
 static PyMethodDef handle_methods[] = {
-    {"cancel", handle_cancel, METH_NOARGS,
+    {"cancel",
+     handle_cancel,
+     METH_NOARGS,
      "cancel($self, /)\n--\n\nCancel the callback; does nothing if it was cancelled or ran.\n\n"
      "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Handle.cancel"},
-    {"cancelled", handle_cancelled, METH_NOARGS,
+    {"cancelled",
+     handle_cancelled,
+     METH_NOARGS,
      "cancelled($self, /)\n--\n\nReturn True if the callback was cancelled."},
-    {"get_context", handle_get_context, METH_NOARGS,
+    {"get_context",
+     handle_get_context,
+     METH_NOARGS,
      "get_context($self, /)\n--\n\nReturn the contextvars.Context the callback runs in."},
-    {"_run", handle_run_method, METH_NOARGS,
+    {"_run",
+     handle_run_method,
+     METH_NOARGS,
      "_run($self, /)\n--\n\nCall the callback now, as the loop does; report what it raises."},
     {NULL, NULL, 0, NULL},
 };
@@ -725,15 +736,22 @@ static PyGetSetDef handle_getset[] = {
     {"_context", handle_get_slot, handle_set_slot, NULL, (void *)&slot_context},
     {"_loop", handle_get_slot, handle_set_slot, NULL, (void *)&slot_loop},
     {"_repr", handle_get_optional_slot, handle_set_slot, NULL, (void *)&slot_repr},
-    {"_source_traceback", handle_get_optional_slot, handle_set_slot, NULL,
+    {"_source_traceback",
+     handle_get_optional_slot,
+     handle_set_slot,
+     NULL,
      (void *)&slot_source},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMethodDef timer_methods[] = {
-    {"cancel", timer_cancel, METH_NOARGS,
+    {"cancel",
+     timer_cancel,
+     METH_NOARGS,
      "cancel($self, /)\n--\n\nCancel the callback; it leaves the loop's timers at once."},
-    {"when", timer_when, METH_NOARGS,
+    {"when",
+     timer_when,
+     METH_NOARGS,
      "when($self, /)\n--\n\nReturn the time of the call, in seconds of loop.time(), as the\n"
      "number that was given to call_at()."},
     {NULL, NULL, 0, NULL},
@@ -864,9 +882,9 @@ check_slot(PyTypeObject *type, const char *name, size_t offset)
     if (descriptor == NULL) {
         return -1;
     }
-    bool matches = Py_IS_TYPE(descriptor, &PyMemberDescr_Type) &&
-                   ((PyMemberDescrObject *)descriptor)->d_member->offset ==
-                       (Py_ssize_t)offset;
+    bool matches =
+        Py_IS_TYPE(descriptor, &PyMemberDescr_Type) &&
+        ((PyMemberDescrObject *)descriptor)->d_member->offset == (Py_ssize_t)offset;
     Py_DECREF(descriptor);
     if (!matches) {
         PyErr_Format(PyExc_ImportError,
@@ -893,8 +911,12 @@ check_slots(const hl_state *state)
         {state->StockHandleType, "_context", offsetof(hl_handle, context)},
         {state->StockHandleType, "_loop", offsetof(hl_handle, loop)},
         {state->StockHandleType, "_repr", offsetof(hl_handle, repr)},
-        {state->StockHandleType, "_source_traceback", offsetof(hl_handle, source_traceback)},
-        {state->StockTimerHandleType, "_scheduled", offsetof(hl_timer_handle, scheduled)},
+        {state->StockHandleType,
+         "_source_traceback",
+         offsetof(hl_handle, source_traceback)},
+        {state->StockTimerHandleType,
+         "_scheduled",
+         offsetof(hl_timer_handle, scheduled)},
         {state->StockTimerHandleType, "_when", offsetof(hl_timer_handle, when)},
     };
     for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
@@ -915,7 +937,7 @@ hl_handle_type_init(PyObject *module, hl_state *state)
     if (state->HandleType == NULL) {
         return -1;
     }
-    state->TimerHandleType =
-        hl_type_new(module, &timer_spec, state->HandleType, state->StockTimerHandleType);
+    state->TimerHandleType = hl_type_new(
+        module, &timer_spec, state->HandleType, state->StockTimerHandleType);
     return state->TimerHandleType != NULL ? 0 : -1;
 }

@@ -43,7 +43,8 @@ PyObject *hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args
 
 /* A new timer handle, not scheduled.  `when` is kept and given back unchanged. */
 PyObject *hl_timer_handle_new(hl_loop *loop, PyObject *when, PyObject *callback,
-                              PyObject *const *args, Py_ssize_t nargs, PyObject *context);
+                              PyObject *const *args, Py_ssize_t nargs,
+                              PyObject *context);
 
 static inline bool
 hl_handle_is_cancelled(const hl_handle *handle)

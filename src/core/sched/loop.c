@@ -77,7 +77,8 @@ hl_loop_note_attribute(hl_loop *loop, PyObject *name, bool is_set)
             loop->instance_overrides &= ~bit;
         }
         loop->overrides |= loop->instance_overrides;
-        loop->type_version = ~Py_TYPE(loop)->tp_version_tag; /* recompute at the next turn */
+        loop->type_version =
+            ~Py_TYPE(loop)->tp_version_tag; /* recompute at the next turn */
         return;
     }
 }

@@ -68,7 +68,7 @@ typedef struct hl_loop {
 
     PyObject *attrs[HL_ATTR_COUNT]; /* owned; NULL: the default */
 
-    unsigned overrides;        /* HL_OVERRIDE_* of type and instance together */
+    unsigned overrides; /* HL_OVERRIDE_* of type and instance together */
     unsigned instance_overrides;
     unsigned int type_version; /* of the type when `overrides` was computed */
 
@@ -82,13 +82,13 @@ typedef struct hl_loop {
     bool has_signal_handlers;
     int is_sleeping; /* atomic: a waker must write the eventfd */
 
-    int executor_jobs;          /* atomic: submitted and not answered */
-    int64_t foreign_until_ns;   /* polls release the GIL until then: a thread called */
-    PyObject *current_task;     /* owned; published to asyncio, to be cleared; or NULL */
+    int executor_jobs;        /* atomic: submitted and not answered */
+    int64_t foreign_until_ns; /* polls release the GIL until then: a thread called */
+    PyObject *current_task;   /* owned; published to asyncio, to be cleared; or NULL */
 
 #if HL_FREE_THREADED
     PyMutex inbox_mutex;
-    hl_ready inbox; /* guarded by inbox_mutex */
+    hl_ready inbox;  /* guarded by inbox_mutex */
     int inbox_count; /* atomic copy of inbox.count */
 #endif
 
@@ -117,7 +117,8 @@ hl_loop_is_direct(const hl_loop *loop)
 }
 
 #if HL_FREE_THREADED
-int hl_loop_push_foreign(hl_loop *loop, hl_run run, PyObject *owner, PyObject *argument);
+int hl_loop_push_foreign(hl_loop *loop, hl_run run, PyObject *owner,
+                         PyObject *argument);
 #endif
 
 /* Append an entry to the ready queue; steals owner and argument, also on failure.

@@ -27,7 +27,8 @@ typedef struct {
     hl_ready_entry *entries;
     size_t head;
     size_t count;
-    size_t mask; /* capacity - 1; capacity is 0 (and entries NULL) before the first push */
+    size_t
+        mask; /* capacity - 1; capacity is 0 (and entries NULL) before the first push */
 } hl_ready;
 
 void hl_ready_init(hl_ready *ready);

@@ -91,8 +91,8 @@ static PyObject *
 threadsafe_run(PyObject *self, PyObject *unused)
 {
     hl_handle *handle = (hl_handle *)self;
-    hl_loop *loop = handle->loop != NULL ? hl_loop_cast(hl_state_of(self), handle->loop)
-                                         : NULL;
+    hl_loop *loop =
+        handle->loop != NULL ? hl_loop_cast(hl_state_of(self), handle->loop) : NULL;
     if (loop == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the handle has no loop of hotloop");
         return NULL;
@@ -136,12 +136,18 @@ threadsafe_dealloc(PyObject *self)
 }
 
 static PyMethodDef threadsafe_methods[] = {
-    {"cancel", threadsafe_cancel, METH_NOARGS,
+    {"cancel",
+     threadsafe_cancel,
+     METH_NOARGS,
      "cancel($self, /)\n--\n\nCancel the callback; waits while another thread runs it.\n"
      "Thread-safe."},
-    {"cancelled", threadsafe_cancelled, METH_NOARGS,
+    {"cancelled",
+     threadsafe_cancelled,
+     METH_NOARGS,
      "cancelled($self, /)\n--\n\nReturn True if the callback was cancelled.  Thread-safe."},
-    {"_run", threadsafe_run, METH_NOARGS,
+    {"_run",
+     threadsafe_run,
+     METH_NOARGS,
      "_run($self, /)\n--\n\nCall the callback now, as the loop does."},
     {NULL, NULL, 0, NULL},
 };

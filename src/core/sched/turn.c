@@ -67,8 +67,9 @@ turn_timeout(hl_loop *loop, int64_t *timeout_ns)
     if (!(seconds > 0)) {
         return 0;
     }
-    *timeout_ns = seconds * 1e9 >= (double)LONGEST_WAIT_NS ? LONGEST_WAIT_NS
-                                                           : (int64_t)ceil(seconds * 1e9);
+    *timeout_ns = seconds * 1e9 >= (double)LONGEST_WAIT_NS
+                      ? LONGEST_WAIT_NS
+                      : (int64_t)ceil(seconds * 1e9);
     return 0;
 }
 
@@ -279,7 +280,8 @@ static int
 turn_run_ready(hl_loop *loop)
 {
     int error = 0;
-    for (size_t n = loop->ready.count; error == 0 && n > 0 && loop->ready.count > 0; n--) {
+    for (size_t n = loop->ready.count; error == 0 && n > 0 && loop->ready.count > 0;
+         n--) {
         hl_ready_entry entry = hl_ready_take(&loop->ready);
         error = loop->is_debug ? turn_run_slowly(loop, &entry)
                                : entry.run(loop, entry.owner, entry.argument);

@@ -125,10 +125,12 @@ hl_watch_dispatch(hl_loop *loop, const hl_poll_event *event)
     if ((size_t)event->fd >= loop->watch_count) {
         return 0;
     }
-    if ((event->ready & HL_POLL_READ) && watch_push(loop, event->fd, HL_POLL_READ) < 0) {
+    if ((event->ready & HL_POLL_READ) &&
+        watch_push(loop, event->fd, HL_POLL_READ) < 0) {
         return -1;
     }
-    if ((event->ready & HL_POLL_WRITE) && watch_push(loop, event->fd, HL_POLL_WRITE) < 0) {
+    if ((event->ready & HL_POLL_WRITE) &&
+        watch_push(loop, event->fd, HL_POLL_WRITE) < 0) {
         return -1;
     }
     return 0;

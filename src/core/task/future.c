@@ -48,7 +48,8 @@ future_schedule_first(hl_state *state, hl_future *future, PyObject *callback,
         error = hl_task_wake_soon(state, callback, (PyObject *)future);
     }
     else {
-        error = hl_call_soon(state, future->loop, callback, (PyObject *)future, context);
+        error =
+            hl_call_soon(state, future->loop, callback, (PyObject *)future, context);
         Py_DECREF(callback);
     }
     Py_XDECREF(context);
@@ -71,7 +72,8 @@ future_schedule_callbacks(hl_state *state, hl_future *future)
     }
     Py_ssize_t count = others != NULL ? PyList_GET_SIZE(others) : 0;
     for (Py_ssize_t i = 0; error == 0 && i < count; i++) {
-        PyObject *pair = PyList_GET_ITEM(others, i); /* borrowed: nobody else has others */
+        PyObject *pair =
+            PyList_GET_ITEM(others, i); /* borrowed: nobody else has others */
         error = hl_call_soon(state,
                              future->loop,
                              PyTuple_GET_ITEM(pair, 0),
@@ -302,8 +304,9 @@ is_stop_iteration(const hl_state *state, PyObject *exception)
 static PyObject *
 future_exception_instance(hl_state *state, PyObject *exception)
 {
-    PyObject *instance = PyExceptionClass_Check(exception) ? PyObject_CallNoArgs(exception)
-                                                           : Py_NewRef(exception);
+    PyObject *instance = PyExceptionClass_Check(exception)
+                             ? PyObject_CallNoArgs(exception)
+                             : Py_NewRef(exception);
     if (instance == NULL) {
         return NULL;
     }
@@ -312,12 +315,14 @@ future_exception_instance(hl_state *state, PyObject *exception)
         PyErr_SetString(PyExc_TypeError, "invalid exception object");
         return NULL;
     }
-    return is_stop_iteration(state, instance) ? future_wrap_stop_iteration(state, instance)
-                                              : instance;
+    return is_stop_iteration(state, instance)
+               ? future_wrap_stop_iteration(state, instance)
+               : instance;
 }
 
 int
-hl_future_set_exception_lock_held(hl_state *state, hl_future *future, PyObject *exception)
+hl_future_set_exception_lock_held(hl_state *state, hl_future *future,
+                                  PyObject *exception)
 {
     if (hl_future_check_alive(future) < 0 || future_check_pending(state, future) < 0) {
         return -1;
@@ -385,7 +390,8 @@ future_raise_exception(hl_future *future)
     PyObject *exception = Py_NewRef(future->exception);
     PyObject *traceback = future->exception_tb;
     future->exception_tb = NULL;
-    if (PyException_SetTraceback(exception, traceback != NULL ? traceback : Py_None) == 0) {
+    if (PyException_SetTraceback(exception, traceback != NULL ? traceback : Py_None) ==
+        0) {
         PyErr_SetObject(PyExceptionInstance_Class(exception), exception);
     }
     Py_XDECREF(traceback);
@@ -543,20 +549,23 @@ future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     hl_future *future = (hl_future *)self;
     PyObject *context;
     if (nargs != 1) {
-        PyErr_Format(PyExc_TypeError,
-                     "add_done_callback() takes exactly 1 positional argument (%zd given)",
-                     nargs);
+        PyErr_Format(
+            PyExc_TypeError,
+            "add_done_callback() takes exactly 1 positional argument (%zd given)",
+            nargs);
         return NULL;
     }
     if (hl_args_one_keyword(
-            "add_done_callback", args, nargs, kwnames, state->str.context, &context) < 0) {
+            "add_done_callback", args, nargs, kwnames, state->str.context, &context) <
+        0) {
         return NULL;
     }
     if (future->loop == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "uninitialized Future object");
         return NULL;
     }
-    PyObject *own_context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
+    PyObject *own_context =
+        context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
     if (own_context == NULL) {
         return NULL;
     }
@@ -616,7 +625,8 @@ future_result_lock_held(PyObject *self)
 static PyObject *
 future_set_result_lock_held(PyObject *self, PyObject *result)
 {
-    if (hl_future_set_result_lock_held(hl_state_of(self), (hl_future *)self, result) < 0) {
+    if (hl_future_set_result_lock_held(hl_state_of(self), (hl_future *)self, result) <
+        0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -638,7 +648,8 @@ HL_LOCKED_METHOD_O(future_set_exception)
 HL_LOCKED_METHOD_O(future_remove_done_callback)
 
 static PyObject *
-future_cancel(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+future_cancel(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+              PyObject *kwnames)
 {
     hl_state *state = hl_state_of(self);
     PyObject *const names[] = {state->str.msg, NULL};
@@ -655,25 +666,36 @@ future_cancel(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject 
 }
 
 static PyMethodDef future_methods[] = {
-    {"result", future_result, METH_NOARGS,
+    {"result",
+     future_result,
+     METH_NOARGS,
      "result($self, /)\n--\n\nReturn the result, or raise the exception of the future.\n\n"
      "CancelledError if it was cancelled, InvalidStateError if it is not done.\n"
      "https://docs.python.org/3/library/asyncio-future.html#asyncio.Future.result"},
-    {"set_result", future_set_result, METH_O,
+    {"set_result",
+     future_set_result,
+     METH_O,
      "set_result($self, result, /)\n--\n\nMark the future done with a result.\n\n"
      "InvalidStateError if it is done already."},
-    {"set_exception", future_set_exception, METH_O,
+    {"set_exception",
+     future_set_exception,
+     METH_O,
      "set_exception($self, exception, /)\n--\n\nMark the future done with an exception.\n\n"
      "An instance or a class.  InvalidStateError if it is done already."},
-    {"cancel", (PyCFunction)(void (*)(void))future_cancel, METH_FASTCALL | METH_KEYWORDS,
+    {"cancel",
+     (PyCFunction)(void (*)(void))future_cancel,
+     METH_FASTCALL | METH_KEYWORDS,
      "cancel($self, /, msg=None)\n--\n\nCancel the future and schedule its callbacks.\n\n"
      "Return False if it is done already, else True."},
-    {"add_done_callback", (PyCFunction)(void (*)(void))future_add_done_callback,
+    {"add_done_callback",
+     (PyCFunction)(void (*)(void))future_add_done_callback,
      METH_FASTCALL | METH_KEYWORDS,
      "add_done_callback($self, fn, /, *, context=<unrepresentable>)\n--\n\n"
      "Call fn(future) by the loop when the future is done, in context or a copy of the\n"
      "current one."},
-    {"remove_done_callback", future_remove_done_callback, METH_O,
+    {"remove_done_callback",
+     future_remove_done_callback,
+     METH_O,
      "remove_done_callback($self, fn, /)\n--\n\nRemove every callback equal to fn; return "
      "their number."},
     {NULL, NULL, 0, NULL},
@@ -739,8 +761,7 @@ hl_adopt_stock_slots(PyTypeObject *type, const PyTypeObject *stock)
 int
 hl_future_type_init(PyObject *module, hl_state *state)
 {
-    state->FutureType =
-        hl_type_new(module, &future_spec, state->StockFutureType, NULL);
+    state->FutureType = hl_type_new(module, &future_spec, state->StockFutureType, NULL);
     if (state->FutureType == NULL) {
         return -1;
     }

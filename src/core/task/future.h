@@ -27,7 +27,8 @@ int hl_future_init(hl_state *state, hl_future *future, PyObject *loop);
 int hl_future_check_alive(const hl_future *future);
 
 /* Done with result (borrowed).  InvalidStateError if done already.  Returns 0 or -1. */
-int hl_future_set_result_lock_held(hl_state *state, hl_future *future, PyObject *result);
+int hl_future_set_result_lock_held(hl_state *state, hl_future *future,
+                                   PyObject *result);
 
 /* Done with exception, an instance or a class (borrowed).  Returns 0 or -1. */
 int hl_future_set_exception_lock_held(hl_state *state, hl_future *future,
@@ -47,8 +48,8 @@ PyObject *hl_future_result_lock_held(hl_state *state, hl_future *future);
 PyObject *hl_future_make_cancelled_error(hl_state *state, hl_future *future);
 
 /* loop.call_soon(callback, argument, context=context) on any loop; argument may be NULL. */
-int hl_call_soon(hl_state *state, PyObject *loop, PyObject *callback, PyObject *argument,
-                 PyObject *context);
+int hl_call_soon(hl_state *state, PyObject *loop, PyObject *callback,
+                 PyObject *argument, PyObject *context);
 
 /* Drop what Future's fields own: part of dealloc, of future and task. */
 void hl_future_drop_fields(hl_future *future);

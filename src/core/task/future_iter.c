@@ -155,14 +155,15 @@ exception_of_arguments(PyObject *type, PyObject *value)
     if (value != NULL && PyObject_TypeCheck(value, (PyTypeObject *)type)) {
         return Py_NewRef(value);
     }
-    PyObject *exception = value == NULL            ? PyObject_CallNoArgs(type)
+    PyObject *exception = value == NULL          ? PyObject_CallNoArgs(type)
                           : PyTuple_Check(value) ? PyObject_Call(type, value, NULL)
-                                                   : PyObject_CallOneArg(type, value);
+                                                 : PyObject_CallOneArg(type, value);
     if (exception != NULL && !PyExceptionInstance_Check(exception)) {
-        PyErr_Format(PyExc_TypeError,
-                     "calling %R should have returned an instance of BaseException, not %s",
-                     type,
-                     Py_TYPE(exception)->tp_name);
+        PyErr_Format(
+            PyExc_TypeError,
+            "calling %R should have returned an instance of BaseException, not %s",
+            type,
+            Py_TYPE(exception)->tp_name);
         Py_CLEAR(exception);
     }
     return exception;

@@ -23,27 +23,17 @@ typedef struct {
 #define CHAR_FIELD(name) {#name, FIELD_CHAR, offsetof(hl_task, name), 0}
 
 static const field fields[] = {
-    POINTER_FIELD(loop),
-    POINTER_FIELD(callback0),
-    POINTER_FIELD(context0),
-    POINTER_FIELD(callbacks),
-    POINTER_FIELD(exception),
-    POINTER_FIELD(exception_tb),
-    POINTER_FIELD(result),
-    POINTER_FIELD(source_tb),
-    POINTER_FIELD(cancel_msg),
-    POINTER_FIELD(cancelled_exc),
-    POINTER_FIELD(fut_waiter),
-    POINTER_FIELD(coro),
-    POINTER_FIELD(name),
-    POINTER_FIELD(context),
-    INT_FIELD(state),
-    INT_FIELD(num_cancels),
+    POINTER_FIELD(loop),       POINTER_FIELD(callback0),
+    POINTER_FIELD(context0),   POINTER_FIELD(callbacks),
+    POINTER_FIELD(exception),  POINTER_FIELD(exception_tb),
+    POINTER_FIELD(result),     POINTER_FIELD(source_tb),
+    POINTER_FIELD(cancel_msg), POINTER_FIELD(cancelled_exc),
+    POINTER_FIELD(fut_waiter), POINTER_FIELD(coro),
+    POINTER_FIELD(name),       POINTER_FIELD(context),
+    INT_FIELD(state),          INT_FIELD(num_cancels),
 #if HL_LAYOUT == 311
-    INT_FIELD(log_tb),
-    INT_FIELD(blocking),
-    INT_FIELD(must_cancel),
-    INT_FIELD(log_destroy_pending),
+    INT_FIELD(log_tb),         INT_FIELD(blocking),
+    INT_FIELD(must_cancel),    INT_FIELD(log_destroy_pending),
 #elif HL_LAYOUT != 313
     POINTER_FIELD(awaited_by),
     CHAR_FIELD(is_task),
@@ -121,7 +111,8 @@ shift_of(const char *name)
 static bool
 field_holds(const field *expected, PyObject *object, PyObject *value)
 {
-    const char *place = (const char *)object + expected->offset + shift_of(expected->name);
+    const char *place =
+        (const char *)object + expected->offset + shift_of(expected->name);
     long number = PyLong_Check(value) ? PyLong_AsLong(value) : 0;
     switch (expected->kind) {
     case FIELD_POINTER:
@@ -177,7 +168,8 @@ static Py_ssize_t
 find_in_thread_state(PyObject *wanted, Py_ssize_t start)
 {
     const char *thread = (const char *)PyThreadState_Get();
-    Py_ssize_t end = (Py_ssize_t)(sizeof(PyThreadState) + SEARCHED_WORDS * sizeof(void *));
+    Py_ssize_t end =
+        (Py_ssize_t)(sizeof(PyThreadState) + SEARCHED_WORDS * sizeof(void *));
     for (Py_ssize_t at = start; at < end; at += (Py_ssize_t)sizeof(void *)) {
         if (*(PyObject *const *)(thread + at) == wanted) {
             return at;
@@ -193,17 +185,20 @@ locate_thread_fields(hl_state *state, PyObject *mark, PyObject *task)
 {
     Py_ssize_t loop_at = find_in_thread_state(mark, (Py_ssize_t)sizeof(PyThreadState));
     Py_ssize_t task_at =
-        loop_at < 0 ? -1 : find_in_thread_state(task, loop_at + (Py_ssize_t)sizeof(void *));
+        loop_at < 0 ? -1
+                    : find_in_thread_state(task, loop_at + (Py_ssize_t)sizeof(void *));
     if (task_at < 0) {
         return report_problem(state, "running task of the thread") < 0 ? -1 : 0;
     }
     const hl_list_node *node =
         (hl_list_node *)((char *)task + offsetof(hl_task, node) + shift_of("node"));
-    if (node->next == NULL || node->next->previous != node || node->previous->next != node) {
+    if (node->next == NULL || node->next->previous != node ||
+        node->previous->next != node) {
         return report_problem(state, "node") < 0 ? -1 : 0;
     }
     Py_ssize_t list_at = (const char *)node->next - (const char *)PyThreadState_Get();
-    if (list_at <= 0 || list_at > task_at + SEARCHED_WORDS * (Py_ssize_t)sizeof(void *)) {
+    if (list_at <= 0 ||
+        list_at > task_at + SEARCHED_WORDS * (Py_ssize_t)sizeof(void *)) {
         return report_problem(state, "task list of the thread") < 0 ? -1 : 0;
     }
     state->running_task_offset = task_at;
@@ -225,7 +220,8 @@ PyObject *
 hl_layout_check(hl_state *state, PyObject *arguments)
 {
     PyObject *expectations, *mark, *task;
-    if (!PyArg_ParseTuple(arguments, "O!OO", &PyList_Type, &expectations, &mark, &task)) {
+    if (!PyArg_ParseTuple(
+            arguments, "O!OO", &PyList_Type, &expectations, &mark, &task)) {
         return NULL;
     }
     int holds = 1;
@@ -245,8 +241,8 @@ hl_layout_verify(PyObject *module, hl_state *state)
 #if HL_LAYOUT == 0
     return report_problem(state, "this version of Python is not known yet");
 #else
-    int holds = check_size(
-        state, state->StockFutureType, sizeof(hl_future), "future_size");
+    int holds =
+        check_size(state, state->StockFutureType, sizeof(hl_future), "future_size");
     if (holds > 0) {
         holds = check_size(state, state->StockTaskType, sizeof(hl_task), "task_size");
     }

@@ -94,7 +94,8 @@ registry_decide(hl_state *state)
 static int
 registry_grow(hl_state *state)
 {
-    size_t capacity = state->task_capacity > 0 ? state->task_capacity * 2 : FIRST_CAPACITY;
+    size_t capacity =
+        state->task_capacity > 0 ? state->task_capacity * 2 : FIRST_CAPACITY;
     PyObject **tasks = PyMem_Realloc(state->tasks, capacity * sizeof(*tasks));
     if (tasks == NULL) {
         PyErr_NoMemory();

@@ -166,7 +166,8 @@ task_wait_for(hl_state *state, hl_task *task, PyObject *awaited)
     if (!task->must_cancel) {
         return 0;
     }
-    PyObject *message = Py_NewRef(task->cancel_msg != NULL ? task->cancel_msg : Py_None);
+    PyObject *message =
+        Py_NewRef(task->cancel_msg != NULL ? task->cancel_msg : Py_None);
     PyObject *stack[] = {awaited, message};
     PyObject *answer = PyObject_VectorcallMethod(
         state->str.cancel, stack, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
@@ -276,7 +277,8 @@ wait_by_protocol(hl_state *state, hl_task *task, PyObject *awaited)
 
 /* The coroutine yielded something with _asyncio_future_blocking. */
 static int
-outcome_awaits_foreign(hl_state *state, hl_task *task, PyObject *awaited, int is_blocking)
+outcome_awaits_foreign(hl_state *state, hl_task *task, PyObject *awaited,
+                       int is_blocking)
 {
     PyObject *loop = foreign_loop(state, awaited);
     if (loop == NULL) {
@@ -309,10 +311,11 @@ outcome_yielded_other(hl_state *state, hl_task *task, PyObject *yielded)
                    : outcome_awaits_foreign(state, task, yielded, is_blocking);
     }
     Py_XDECREF(blocking);
-    const char *format = PyGen_Check(yielded)
-                             ? "yield was used instead of yield from for generator in task "
-                               "%R with %R"
-                             : NULL;
+    const char *format =
+        PyGen_Check(yielded)
+            ? "yield was used instead of yield from for generator in task "
+              "%R with %R"
+            : NULL;
     PyObject *message = format != NULL
                             ? PyUnicode_FromFormat(format, task, yielded)
                             : PyUnicode_FromFormat("Task got bad yield: %R", yielded);
@@ -470,18 +473,16 @@ report_failed_step(hl_loop *loop, hl_task *task, PyObject *argument, bool is_wak
         return -1;
     }
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *callable = is_wakeup ? hl_task_wakeup_callable((PyObject *)task)
-                                   : PyObject_CallFunctionObjArgs(
-                                         (PyObject *)loop->state->TaskStepType,
-                                         (PyObject *)task,
-                                         argument,
-                                         NULL);
-    PyObject *handle = callable != NULL ? hl_handle_new(loop,
-                                                        callable,
-                                                        &argument,
-                                                        is_wakeup ? 1 : 0,
-                                                        task->context)
-                                        : NULL;
+    PyObject *callable =
+        is_wakeup ? hl_task_wakeup_callable((PyObject *)task)
+                  : PyObject_CallFunctionObjArgs((PyObject *)loop->state->TaskStepType,
+                                                 (PyObject *)task,
+                                                 argument,
+                                                 NULL);
+    PyObject *handle =
+        callable != NULL
+            ? hl_handle_new(loop, callable, &argument, is_wakeup ? 1 : 0, task->context)
+            : NULL;
     Py_XDECREF(callable);
     if (handle == NULL) {
         Py_DECREF(exception);
@@ -773,7 +774,8 @@ hl_task_wakeup_callable(PyObject *task)
 
 /* On a loop that is not ours asyncio's own function swaps.  *previous is new. */
 static int
-swap_on_foreign_loop(hl_state *state, PyObject *loop, PyObject *task, PyObject **previous)
+swap_on_foreign_loop(hl_state *state, PyObject *loop, PyObject *task,
+                     PyObject **previous)
 {
     *previous =
         PyObject_CallFunctionObjArgs(state->swap_current_task, loop, task, NULL);

@@ -9,7 +9,6 @@
 #include "task/registry.h"
 #include "task/step.h"
 
-
 /* -- construction ----------------------------------------------------------------------- */
 
 static int
@@ -38,7 +37,8 @@ task_name(hl_state *state, PyObject *name)
     if (name != NULL && name != Py_None) {
         return PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyObject_Str(name);
     }
-    uint64_t number = __atomic_add_fetch(&state->task_name_counter, 1, __ATOMIC_RELAXED);
+    uint64_t number =
+        __atomic_add_fetch(&state->task_name_counter, 1, __ATOMIC_RELAXED);
 #if HL_TASK_NAME_IS_LAZY
     /* get_name formats it: most tasks are never asked. */
     return PyLong_FromUnsignedLongLong(number);
@@ -325,19 +325,26 @@ task_set_result(PyObject *self, PyObject *result)
 static PyObject *
 task_set_exception(PyObject *self, PyObject *exception)
 {
-    PyErr_SetString(PyExc_RuntimeError, "Task does not support set_exception operation");
+    PyErr_SetString(PyExc_RuntimeError,
+                    "Task does not support set_exception operation");
     return NULL;
 }
 
 static PyMethodDef task_methods[] = {
-    {"cancel", (PyCFunction)(void (*)(void))task_cancel, METH_FASTCALL | METH_KEYWORDS,
+    {"cancel",
+     (PyCFunction)(void (*)(void))task_cancel,
+     METH_FASTCALL | METH_KEYWORDS,
      "cancel($self, /, msg=None)\n--\n\nAsk the task to cancel itself.\n\n"
      "CancelledError(msg) is thrown into its coroutine in the next turn.  Return False if\n"
      "the task is done already, else True.\n"
      "https://docs.python.org/3/library/asyncio-task.html#asyncio.Task.cancel"},
-    {"set_result", task_set_result, METH_O,
+    {"set_result",
+     task_set_result,
+     METH_O,
      "set_result($self, result, /)\n--\n\nRaise RuntimeError: only the coroutine does."},
-    {"set_exception", task_set_exception, METH_O,
+    {"set_exception",
+     task_set_exception,
+     METH_O,
      "set_exception($self, exception, /)\n--\n\nRaise RuntimeError: only the coroutine does."},
     {NULL, NULL, 0, NULL},
 };
