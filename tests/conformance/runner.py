@@ -11,6 +11,7 @@ import dataclasses
 import fnmatch
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -116,6 +117,8 @@ class Runner:
         doubtful = [i for i, line in own.outcomes.items() if line["outcome"] != "passed"]
         stock = self.run_ids(job, MODES["asyncio"], doubtful) if doubtful else Results()
         own.problems += idle
+        if self.pattern:  # A part of a module need not use all that the whole must use.
+            own.uses.clear()
         return judging.judge(job, ids, listed, own, excluded, stock)
 
     def run_ids(self, job, mode, ids):
@@ -175,14 +178,15 @@ class Runner:
 
 def wait_bounded(child):
     """Wait for a process, kill what is left of its group, and say how it ended if not well."""
-    try:
-        code = child.wait(CHILD_LIMIT)
-    except subprocess.TimeoutExpired:
-        kill_group(child)
-        child.wait()
-        return f"killed after {CHILD_LIMIT} s\n"
-    kill_group(child)
-    return "" if code == 0 else f"exit code {code}\n"
+    ending = ""
+    with open(os.pidfd_open(child.pid), "rb") as process:
+        poll = select.poll()
+        poll.register(process, select.POLLIN)
+        if not poll.poll(CHILD_LIMIT * 1000):
+            ending = f"killed after {CHILD_LIMIT} s\n"
+    kill_group(child)  # It was not waited for yet: its number is still its own.
+    code = child.wait()
+    return ending or (f"exit code {code}\n" if code else "")
 
 
 def kill_group(child):
