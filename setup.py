@@ -39,6 +39,10 @@ WARNINGS = [
     "-Wno-unused-parameter",
 ]
 
+# What POSIX and Linux add to C11 is asked for by this header, and it must come before the first one
+# of the C library, in the files that never include Python.h too.
+FEATURES = ["-include", "pyconfig.h"]
+
 SANITIZERS = ("address", "undefined", "thread")
 
 
@@ -69,8 +73,7 @@ class Flags:
 
     compile: list[str] = field(default_factory=lambda: ["-std=c11", "-fvisibility=hidden"])
     link: list[str] = field(default_factory=list)
-    # -std=c11 hides what POSIX and Linux add; Python.h asks for it by the same name and value.
-    defines: dict[str, str] = field(default_factory=lambda: {"_GNU_SOURCE": "1"})
+    defines: dict[str, str] = field(default_factory=dict)
 
     def both(self, *flags: str) -> None:
         """Adds flags that the compiler and the linker must agree on."""
@@ -215,7 +218,7 @@ class BuildCore(build_ext):
             flags.link += ["-O3"]
         flags.defines["HL_BUILD_FLAGS"] = '"{}"'.format(" ".join(flags.compile))
         for extension in self.extensions:
-            extension.extra_compile_args += flags.compile + WARNINGS
+            extension.extra_compile_args += flags.compile + FEATURES + WARNINGS
             extension.extra_link_args += flags.link
             extension.define_macros += list(flags.defines.items())
         jobs = self.parallel if self.parallel and self.parallel is not True else os.cpu_count()
