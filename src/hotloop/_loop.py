@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import selectors
 import signal
@@ -20,13 +21,13 @@ import warnings
 from asyncio import base_events, futures
 from collections.abc import Mapping
 
+from . import _core
+
 # Not imported at run time: the import of hotloop is measured in milliseconds.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
-
-from . import _core
 
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
@@ -98,7 +99,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             f"closed={self.is_closed()} debug={self.get_debug()} tasks={kind}>"
         )
 
-    # -- tasks and executors -------------------------------------------------------------
+    # -- tasks and executors ---------------------------------------------------------------------
 
     def _create_task_with_factory(self, *args: Any, **kwargs: Any) -> Any:
         return base_events.BaseEventLoop.create_task(self, *args, **kwargs)
@@ -126,7 +127,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         job.add_done_callback(self._executor_job)
         return future
 
-    # -- watched descriptors ---------------------------------------------------------------
+    # -- watched descriptors ---------------------------------------------------------------------
 
     @property
     def _selector(self) -> _SelectorView | None:
@@ -162,7 +163,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     def _remove_writer(self, fd: Any) -> bool:
         return self._remove_watch(fd, _WRITE)
 
-    # -- waking up for signals -----------------------------------------------------------------
+    # -- waking up for signals -------------------------------------------------------------------
 
     def _make_self_pipe(self) -> None:
         self._ssock, self._csock = socket.socketpair()
@@ -184,10 +185,9 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     def _process_self_data(self, data: bytes) -> None:
         foreign = self.__dict__.get("_foreign_wakeup_fd", -1)
         if foreign >= 0:
-            try:
+            # Full or closed: what the interpreter's own write ignores as well.
+            with contextlib.suppress(OSError):
                 os.write(foreign, data)
-            except OSError:
-                pass  # full or closed: what the interpreter's own write ignores as well
         super()._process_self_data(data)
 
     def _prepare_to_block(self) -> None:
@@ -245,7 +245,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         self._has_signal_handlers = bool(self._signal_handlers)
         return removed
 
-    # -- closing ------------------------------------------------------------------------------------
+    # -- closing ---------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Close the loop, which must not run; what is scheduled is forgotten.
@@ -277,6 +277,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             f"Closing the loop {self!r} on interpreter shutdown stage, "
             f"skipping signal handlers removal",
             ResourceWarning,
+            stacklevel=2,
             source=self,
         )
         self._signal_handlers.clear()
