@@ -1,0 +1,265 @@
+"""Tasks and futures touched from threads that do not run their loop.
+
+Most of this is misuse that works under a GIL because of how asyncio is written, and programs rely
+on it: a future finished by another thread is noticed as soon as the loop wakes up. It must be so
+here too, and on interpreters without a GIL it must at least be safe.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+
+import pytest
+from support.task_kinds import ALL_KINDS
+
+import hotloop
+
+ROUNDS = 50
+
+
+@pytest.fixture(params=ALL_KINDS, ids=str)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def running(kind):
+    """Return a loop of the kind that runs in a thread of its own until the test is over."""
+    loop = kind.new_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+
+def in_threads(*functions):
+    """Call each function in a thread of its own, at the same moment, and raise what they raise."""
+    barrier = threading.Barrier(len(functions))
+
+    def call(function):
+        barrier.wait()
+        return function()
+
+    with concurrent.futures.ThreadPoolExecutor(len(functions)) as pool:
+        return [future.result() for future in [pool.submit(call, one) for one in functions]]
+
+
+def test_call_soon_threadsafe_keeps_the_order_of_each_thread(kind):
+    seen = []
+
+    async def main():
+        def push(label):
+            for number in range(ROUNDS):
+                loop.call_soon_threadsafe(seen.append, (label, number))
+
+        pushing = [loop.run_in_executor(None, push, label) for label in range(3)]
+        await asyncio.gather(*pushing)
+        await asyncio.sleep(0)
+        await loop.shutdown_default_executor()
+
+    loop = kind.new_loop()
+    loop.run_until_complete(main())
+    loop.close()
+    for label in range(3):
+        assert [number for who, number in seen if who == label] == list(range(ROUNDS))
+
+
+def test_set_result_by_way_of_call_soon_threadsafe(kind, running):
+    async def wait():
+        future = kind.Future(loop=running)
+        threading.Timer(0, running.call_soon_threadsafe, [future.set_result, "value"]).start()
+        return await future
+
+    for _ in range(ROUNDS):
+        assert asyncio.run_coroutine_threadsafe(wait(), running).result(5) == "value"
+
+
+def test_set_result_directly_from_another_thread(kind, running):
+    """The loop is only woken by the second call; both are there when it looks."""
+    futures = []
+
+    async def wait(ready):
+        futures.append(kind.Future(loop=running))
+        ready.set()
+        return await futures[-1]
+
+    for number in range(ROUNDS):
+        ready = threading.Event()
+        waiting = asyncio.run_coroutine_threadsafe(wait(ready), running)
+        ready.wait(5)
+        futures[-1].set_result(number)
+        running.call_soon_threadsafe(lambda: None)
+        assert waiting.result(5) == number
+
+
+def test_cancel_of_a_task_from_another_thread(kind, running):
+    async def wait(started):
+        started.append(asyncio.current_task())
+        event.set()
+        await kind.Future(loop=running)
+
+    for _ in range(ROUNDS):
+        started, event = [], threading.Event()
+        waiting = asyncio.run_coroutine_threadsafe(wait(started), running)
+        event.wait(5)
+        running.call_soon_threadsafe(started[0].cancel)
+        with pytest.raises(concurrent.futures.CancelledError):
+            waiting.result(5)
+
+
+def test_cancel_of_run_coroutine_threadsafe_reaches_the_task(kind, running):
+    reached = threading.Event()
+    started = threading.Event()
+
+    async def wait():
+        started.set()
+        try:
+            await kind.Future(loop=running)
+        except asyncio.CancelledError:
+            reached.set()
+            raise
+
+    waiting = asyncio.run_coroutine_threadsafe(wait(), running)
+    started.wait(5)
+    assert waiting.cancel()
+    assert reached.wait(5)
+
+
+def test_create_task_from_another_thread(kind, running):
+    """Creating a task by call_soon_threadsafe, and waiting for its result with a callback."""
+    results = concurrent.futures.Future()
+
+    async def value():
+        return threading.current_thread().name
+
+    def create():
+        task = kind.Task(value(), loop=running)
+        task.add_done_callback(lambda task: results.set_result(task.result()))
+
+    running.call_soon_threadsafe(create)
+    assert results.result(5) != threading.current_thread().name
+
+
+def test_only_one_of_many_threads_finishes_a_future(kind):
+    loop = kind.new_loop()
+    for _ in range(ROUNDS):
+        future = kind.Future(loop=loop)
+
+        def finish(number, future=future):
+            try:
+                future.set_result(number)
+            except asyncio.InvalidStateError:
+                return None
+            return number
+
+        results = in_threads(*(lambda number=number: finish(number) for number in range(3)))
+        (winner,) = [result for result in results if result is not None]
+        assert future.result() == winner
+    loop.close()
+
+
+def test_callbacks_added_by_many_threads_all_run(kind):
+    loop = kind.new_loop()
+    called = []
+    for _ in range(ROUNDS):
+        future = kind.Future(loop=loop)
+
+        def add(future=future):
+            for _ in range(10):
+                future.add_done_callback(called.append)
+
+        in_threads(add, add)
+        future.set_result(None)
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    assert len(called) == ROUNDS * 20
+    loop.close()
+
+
+def test_threads_looking_at_futures_and_tasks(kind, running):
+    """Reading every attribute while the loop's thread changes them shows some state, or another."""
+    stop = threading.Event()
+    shown = []
+
+    async def churn():
+        while not stop.is_set():
+            future = kind.Future(loop=running)
+            shown.append(future)
+            running.call_soon(future.set_result, 1)
+            await future
+            task = kind.Task(asyncio.sleep(0), loop=running)
+            shown.append(task)
+            await task
+            del shown[:-20]
+
+    def look():
+        for _ in range(100):
+            for thing in shown[-5:]:
+                repr(thing)
+                for name in dir(thing):
+                    if not name.startswith("__"):
+                        getattr(thing, name)
+                thing.done()
+                if isinstance(thing, asyncio.Task):
+                    thing.get_name()
+                    thing.cancelling()
+
+    churning = asyncio.run_coroutine_threadsafe(churn(), running)
+    try:
+        in_threads(look, look)
+    finally:
+        stop.set()
+        churning.result(5)
+
+
+def test_loops_in_several_threads_do_not_meet(kind):
+    """Each thread has its own loop, running task and list of tasks."""
+
+    def run():
+        async def child(number):
+            await asyncio.sleep(0)
+            assert asyncio.current_task().get_loop() is loop
+            return number
+
+        async def main():
+            for _ in range(ROUNDS):
+                children = [kind.Task(child(n), loop=loop) for n in range(5)]
+                assert len(asyncio.all_tasks()) == 6
+                assert await asyncio.gather(*children) == [0, 1, 2, 3, 4]
+            return asyncio.current_task()
+
+        loop = kind.new_loop()
+        task = kind.Task(main(), loop=loop)
+        assert loop.run_until_complete(task) is task
+        loop.close()
+
+    in_threads(run, run, run)
+
+
+def test_future_handed_from_one_loop_to_another_thread(kind):
+    """The last reference is dropped by a thread that has never seen the loop."""
+    loop = kind.new_loop()
+
+    def drop(objects):
+        objects.clear()
+
+    for _ in range(ROUNDS):
+        future = kind.Future(loop=loop)
+        task = kind.Task(asyncio.sleep(0), loop=loop)
+        loop.run_until_complete(task)
+        objects = [future, task]
+        del future, task
+        in_threads(lambda objects=objects: drop(objects))
+    loop.close()
+
+
+def test_native_types_stay_native_under_to_thread():
+    async def main():
+        task = asyncio.create_task(asyncio.to_thread(threading.get_ident))
+        assert type(task) is hotloop.Task
+        return await task
+
+    assert hotloop.run(main()) != threading.get_ident()
