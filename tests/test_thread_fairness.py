@@ -6,7 +6,9 @@ as on asyncio.  Skipping the release of the lock on some polls, or releasing it 
 such threads; that is what these bounds are there to notice.
 
 How long the loop kept the lock from a waiting thread is measured in CPU time of the loop's thread:
-on a machine that does other things as well, the time on the wall is mostly theirs.
+on a machine that does other things as well, the time on the wall is mostly theirs.  What such a
+machine adds nevertheless (the waiting thread is woken late) is measured beside it, on a thread of
+plain Python in the loop's place, which the interpreter itself makes give up the lock.
 """
 
 import asyncio
@@ -66,8 +68,8 @@ def give_up_the_lock(clock, waits):
 
 def compute_for_a_while(clock, waits):
     """Run pure Python and note each pause, during which the loop had the lock."""
-    end = time.perf_counter() + 0.3
-    last, last_wall = clock(), 0.0
+    last, last_wall = clock(), time.perf_counter()
+    end = last_wall + 0.3
     while last_wall < end:
         wall = time.perf_counter()
         now = clock()
@@ -77,36 +79,52 @@ def compute_for_a_while(clock, waits):
         last, last_wall = now, wall
 
 
-async def waits_of_a_thread(work):
-    """Let the work run in another thread; return its (median, worst) wait for the lock."""
+def waits_of_a_thread(work, keep_busy):
+    """The (median, worst) wait of the work beside this thread, which keep_busy(ended) occupies."""
     waits = []
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    ended = threading.Event()
     clock = LoopClock()
 
     def run():
         work(clock, waits)
-        loop.call_soon_threadsafe(ended.set)
+        ended.set()
 
     thread = threading.Thread(target=run)
     thread.start()
-    await ended.wait()
+    keep_busy(ended)
     thread.join()
-    assert waits, "the thread was never made to wait"
-    return statistics.median(waits), max(waits)
+    return (statistics.median(waits), max(waits)) if waits else (0.0, 0.0)
+
+
+def busy_loop(factory):
+    """Occupy the thread with a loop on which the tasks spin."""
+
+    async def main(ended):
+        while not ended.is_set():
+            await asyncio.sleep(0)
+
+    return lambda ended: run_beside_spinning_tasks(factory, lambda: main(ended))
+
+
+def busy_python(ended):
+    """Occupy the thread with plain Python."""
+    while not ended.is_set():
+        pass
 
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("work", [give_up_the_lock, compute_for_a_while])
 def test_another_thread_gets_the_interpreters_lock(loop_factory, work):
     """The best of some rounds counts: what the machine does besides can only make a round worse."""
-    results = []
+    rounds = []
     for _ in range(ROUNDS):
-        results.append(run_beside_spinning_tasks(loop_factory, lambda: waits_of_a_thread(work)))
-        median, worst = results[-1]
-        if median <= MEDIAN_BOUND and worst <= WORST_BOUND:
+        median, worst = waits_of_a_thread(work, busy_loop(loop_factory))
+        least_median, least_worst = waits_of_a_thread(work, busy_python)
+        rounds.append(((median, least_median), (worst, least_worst)))
+        is_median_good = median <= max(MEDIAN_BOUND, 1.2 * least_median)
+        if is_median_good and worst <= max(WORST_BOUND, 1.2 * least_worst):
             return
-    pytest.fail(f"(median, worst) waits in seconds: {results}")
+    pytest.fail(f"((median, of plain Python), (worst, of plain Python)) in seconds: {rounds}")
 
 
 async def measure_round_trips():
