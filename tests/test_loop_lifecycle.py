@@ -696,6 +696,49 @@ def test_call_soon_overridden_by_a_subclass_is_used_by_tasks(loop_factory):
     assert len(calls) >= 2
 
 
+@pytest.mark.parametrize("how", ["subclass", "instance"])
+def test_an_overridden_run_once_is_each_turn(how):
+    """Programs that measure or drive turns themselves replace this private method."""
+
+    def scenario(loop):
+        turns = []
+
+        class Own(type(loop)):
+            def _run_once(self):
+                turns.append(len(self._ready))
+                super()._run_once()
+
+        own = Own() if how == "subclass" else loop
+        if how == "instance":
+            original = loop._run_once
+            loop._run_once = lambda: (turns.append(len(loop._ready)), original())
+        own.call_soon(int)
+        results = [own.run_until_complete(give("through overridden turns"))]
+        run_briefly(own)
+        own.close()
+        return results, turns
+
+    assert_same_on_both(scenario)
+
+
+@pytest.mark.only_hotloop("asyncio's own _run_once then pops from an empty deque")
+def test_turns_inside_a_callback_run_what_is_queued(loop):
+    """Code that makes loops re-entrant takes turns from inside of a callback."""
+    log = []
+
+    def take_turns(depth):
+        log.append(depth)
+        if depth:
+            loop.call_soon(take_turns, depth - 1)
+            loop._run_once()
+        log.append(-depth)
+
+    loop.call_soon(take_turns, 3)
+    loop.call_soon(log.append, "queued beside it")
+    run_briefly(loop, 3)
+    assert log == [3, "queued beside it", 2, 1, 0, 0, -1, -2, -3]
+
+
 def test_call_soon_replaced_on_the_class_later_is_used(loop_factory):
     calls = []
 
