@@ -9,6 +9,7 @@ from __future__ import annotations
 import _asyncio
 import asyncio
 import contextvars
+import gc
 import sys
 import warnings
 import weakref
@@ -89,6 +90,17 @@ class _ChainedTaskSet(weakref.WeakSet):  # type: ignore[type-arg]
         for task in _core._registered_tasks():
             if task not in stored:
                 yield task
+
+    def discard(self, item: Any) -> None:
+        from hotloop import _core
+
+        _core._forget_task(item)
+        super().discard(item)
+
+    def remove(self, item: Any) -> None:
+        if item not in self:
+            raise KeyError(item)
+        self.discard(item)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -177,6 +189,35 @@ def _probe_futures(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
     return expectations
 
 
+def _referent(thing: Any, kind: type) -> Any:
+    """Return the object of a kind that thing refers to."""
+    return next(referent for referent in gc.get_referents(thing) if isinstance(referent, kind))
+
+
+def _probe_callback_list(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
+    """A future with two callbacks, which makes a list of the second."""
+    future = _asyncio.Future(loop=loop)
+    future.add_done_callback(print)
+    future.add_done_callback(print)
+    return [("callbacks", future, _referent(future, list))]
+
+
+def _probe_cancelled_error(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
+    """A task that ended with CancelledError, which it keeps; needs the loop to be running."""
+    task = _asyncio.Task(_wait_for(None), loop=loop)
+    task.cancel()
+    loop.scheduled[-1][0]()
+    return [("cancelled_exc", task, _referent(task, asyncio.CancelledError))]
+
+
+def _probe_two_waiters(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
+    """A future awaited by two others (3.14 and later)."""
+    future, *waiters = (_asyncio.Future(loop=loop) for _ in range(3))
+    for waiter in waiters:
+        _asyncio.future_add_to_awaited_by(future, waiter)
+    return [("awaited_by_is_set", future, 1)]
+
+
 def _probe_cancelled_task(loop: _ProbeLoop) -> tuple[Any, list[tuple[str, Any, Any]]]:
     """A stock task that was cancelled before its first step, and its fields."""
     task = _asyncio.Task(_wait_for(None), loop=loop)
@@ -230,20 +271,23 @@ def probe(check: Callable[[list[tuple[str, Any, Any]], Any, Any], bool]) -> bool
     The import may happen inside a running task, so the running loop and the current task
     of this thread are put back as they were.
     """
+    in_thread_state = sys.version_info >= (3, 14)
     loop = _ProbeLoop()
-    expectations = _probe_futures(loop)
+    expectations = _probe_futures(loop) + _probe_callback_list(loop)
+    if in_thread_state:
+        expectations += _probe_two_waiters(loop)
     waiter = _asyncio.Future(loop=loop)
     cancelled, cancelled_expectations = _probe_cancelled_task(loop)
     task, task_expectations = _probe_task(loop, waiter)
     expectations += cancelled_expectations + task_expectations
     running = asyncio._get_running_loop()
-    in_thread_state = sys.version_info >= (3, 14)
     previous = None
     try:
         if in_thread_state and running is not None:
             previous = _asyncio._swap_current_task(running, None)
         asyncio._set_running_loop(loop)
         loop.scheduled[-1][0]()  # the task's first step: it waits now
+        expectations += _probe_cancelled_error(loop)
         task.cancel()
         expectations += [("state", waiter, 1), ("num_cancels", task, 1)]
         if in_thread_state:

@@ -376,9 +376,13 @@ hl_api_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 static PyObject *
 deadline_of_delay(hl_loop *loop, PyObject *delay)
 {
-    if (!(loop->overrides & HL_OVERRIDE_TIME) && PyFloat_CheckExact(delay)) {
-        double now = hl_clock_seconds(hl_clock_ns());
-        return PyFloat_FromDouble(now + PyFloat_AS_DOUBLE(delay));
+    bool is_plain = PyFloat_CheckExact(delay) || PyLong_CheckExact(delay);
+    if (is_plain && !(loop->overrides & HL_OVERRIDE_TIME)) {
+        double seconds = PyFloat_AsDouble(delay);
+        if (seconds == -1.0 && PyErr_Occurred()) {
+            return NULL;
+        }
+        return PyFloat_FromDouble(hl_clock_seconds(hl_clock_ns()) + seconds);
     }
     PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str.time);
     PyObject *when = now != NULL ? PyNumber_Add(now, delay) : NULL;

@@ -73,6 +73,7 @@ loop_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     hl_loop *loop = (hl_loop *)self;
     if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        loop->is_closed = true; /* nobody has it: no warning that it was not closed */
         PyErr_SetString(PyExc_TypeError, "Loop() takes no arguments");
         return -1;
     }

@@ -42,6 +42,18 @@ core_registered_tasks(PyObject *module, PyObject *unused)
     return hl_registry_list(state_of_module(module));
 }
 
+/* asyncio._unregister_task of a task in our own array. */
+static PyObject *
+core_forget_task(PyObject *module, PyObject *task)
+{
+    hl_state *state = state_of_module(module);
+    if (state->is_native && PyObject_TypeCheck(task, state->TaskType) &&
+        hl_registry_remove(state, (hl_task *)task) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyObject *
 core_after_fork(PyObject *module, PyObject *unused)
 {
@@ -121,6 +133,7 @@ static PyMethodDef core_functions[] = {
      "in release builds."},
     {"_check_layout", core_check_layout, METH_VARARGS, NULL},
     {"_registered_tasks", core_registered_tasks, METH_NOARGS, NULL},
+    {"_forget_task", core_forget_task, METH_O, NULL},
     {"_after_fork_in_child", core_after_fork, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

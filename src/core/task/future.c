@@ -7,6 +7,7 @@
 #include "py/types.h"
 #include "sched/handle.h"
 #include "task/future_iter.h"
+#include "task/registry.h"
 #include "task/step.h"
 
 /* -- scheduling ------------------------------------------------------------------------ */
@@ -56,6 +57,17 @@ future_schedule_first(hl_state *state, hl_future *future, PyObject *callback,
     return error;
 }
 
+/* A task that is done leaves the register, whoever finished it. */
+static inline int
+future_unregister(hl_state *state, hl_future *future)
+{
+    if (Py_IS_TYPE(future, state->FutureType) ||
+        !PyObject_TypeCheck((PyObject *)future, state->TaskType)) {
+        return 0;
+    }
+    return hl_registry_remove(state, (hl_task *)future);
+}
+
 /* Take all callbacks out, then schedule them: what runs meanwhile sees none left. */
 static int
 future_schedule_callbacks(hl_state *state, hl_future *future)
@@ -66,8 +78,8 @@ future_schedule_callbacks(hl_state *state, hl_future *future)
     future->callback0 = NULL;
     future->context0 = NULL;
     future->callbacks = NULL;
-    int error = 0;
-    if (first != NULL) {
+    int error = future_unregister(state, future);
+    if (first != NULL && error == 0) {
         error = future_schedule_first(state, future, first, context);
     }
     Py_ssize_t count = others != NULL ? PyList_GET_SIZE(others) : 0;

@@ -159,6 +159,23 @@ check_size(hl_state *state, const PyTypeObject *type, size_t size, const char *n
     return report_problem(state, name) < 0 ? -1 : 0;
 }
 
+/* Dict and weak references are fields up to 3.12, which the type itself tells. */
+static int
+check_type_offsets(hl_state *state, const PyTypeObject *type)
+{
+#if HL_LAYOUT == 311
+    if (type->tp_dictoffset !=
+        (Py_ssize_t)(offsetof(hl_future, dict) + shift_of("dict"))) {
+        return report_problem(state, "dict") < 0 ? -1 : 0;
+    }
+    if (type->tp_weaklistoffset !=
+        (Py_ssize_t)(offsetof(hl_future, weakrefs) + shift_of("weakreflist"))) {
+        return report_problem(state, "weakreflist") < 0 ? -1 : 0;
+    }
+#endif
+    return 1;
+}
+
 #if HL_TASKS_IN_THREAD_STATE
 
 /* How far behind the public struct the private fields are looked for. */
@@ -245,6 +262,9 @@ hl_layout_verify(PyObject *module, hl_state *state)
         check_size(state, state->StockFutureType, sizeof(hl_future), "future_size");
     if (holds > 0) {
         holds = check_size(state, state->StockTaskType, sizeof(hl_task), "task_size");
+    }
+    if (holds > 0) {
+        holds = check_type_offsets(state, state->StockFutureType);
     }
     if (holds <= 0) {
         return holds;

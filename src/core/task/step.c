@@ -442,14 +442,9 @@ task_step_lock_held(hl_state *state, hl_task *task, PyObject *exception)
     if (status == PYGEN_RETURN) {
         error = outcome_returned(state, task, result);
         Py_DECREF(result);
+        return error;
     }
-    else {
-        error = outcome_raised(state, task);
-    }
-    if (task->state != HL_PENDING && hl_registry_remove(state, task) < 0) {
-        return -1;
-    }
-    return error;
+    return outcome_raised(state, task);
 }
 
 static inline int

@@ -330,6 +330,23 @@ task_set_exception(PyObject *self, PyObject *exception)
     return NULL;
 }
 
+/* Inherited from CPython 3.11 to 3.13 these two crash where __init__ never ran. */
+static PyObject *
+task_get_coro(PyObject *self, PyObject *unused)
+{
+    PyObject *coro = ((hl_task *)self)->coro;
+    return Py_NewRef(coro != NULL ? coro : Py_None);
+}
+
+#if HL_TASKS_TELL_THEIR_CONTEXT
+static PyObject *
+task_get_context(PyObject *self, PyObject *unused)
+{
+    PyObject *context = ((hl_task *)self)->context;
+    return Py_NewRef(context != NULL ? context : Py_None);
+}
+#endif
+
 static PyMethodDef task_methods[] = {
     {"cancel",
      (PyCFunction)(void (*)(void))task_cancel,
@@ -338,6 +355,16 @@ static PyMethodDef task_methods[] = {
      "CancelledError(msg) is thrown into its coroutine in the next turn.  Return False if\n"
      "the task is done already, else True.\n"
      "https://docs.python.org/3/library/asyncio-task.html#asyncio.Task.cancel"},
+    {"get_coro",
+     task_get_coro,
+     METH_NOARGS,
+     "get_coro($self, /)\n--\n\nReturn the coroutine, or None if there is none (any more)."},
+#if HL_TASKS_TELL_THEIR_CONTEXT
+    {"get_context",
+     task_get_context,
+     METH_NOARGS,
+     "get_context($self, /)\n--\n\nReturn the contextvars.Context that the task runs in."},
+#endif
     {"set_result",
      task_set_result,
      METH_O,
