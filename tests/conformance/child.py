@@ -51,7 +51,9 @@ class Recorder(unittest.TestResult):
             self.injection.before_test()
 
     def stopTest(self, test):
-        """Write the outcome."""
+        """Write the outcome; 3.12.1 calls this for a skipped test that was never started."""
+        if not self.running:
+            return
         seconds = time.perf_counter() - self.started_at
         faulthandler.cancel_dump_traceback_later()
         own = bool(self.injection and self.injection.only_own_loops())

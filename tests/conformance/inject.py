@@ -8,6 +8,7 @@ that met no loop of hotloop's is not taken for one that did.
 """
 
 import asyncio
+import functools
 import os
 import sys
 
@@ -143,6 +144,28 @@ def replace_test_loops(utils):
 NEEDS_TEST_LOOP = ()
 
 
+def after_set_up(test_class, call):
+    """Have `call(test)` follow the setUp of each test in the class."""
+    set_up = test_class.setUp
+
+    def set_up_and_call(test):
+        set_up(test)
+        call(test)
+
+    test_class.setUp = set_up_and_call
+
+
+def use_python_tasks(loop):
+    """Let a loop of hotloop's make asyncio's pure-Python tasks and futures.
+
+    Asyncio's loop does because the tests replace asyncio.tasks.Task; hotloop's makes its own.
+    """
+    loop.set_task_factory(
+        lambda loop, coro, **options: asyncio.tasks._PyTask(coro, loop=loop, **options)
+    )
+    loop.create_future = lambda: asyncio.futures._PyFuture(loop=loop)
+
+
 def adapt_runners(injection, module):
     """Let the policy of test_runners make hotloop's loop, not a BaseEventLoop with mocks."""
 
@@ -168,28 +191,18 @@ def adapt_events(injection, module):
     for value in list(vars(module).values()):
         if isinstance(value, type) and "create_event_loop" in vars(value):
             value.create_event_loop = create_event_loop
+    # Puts the Python functions that know the running loop in the place of those in C, which only
+    # Python tasks take notice of.
+    after_set_up(module.TestPyGetEventLoop, lambda test: use_python_tasks(test.loop))
 
 
-def adapt_set_up(*class_names):
-    """Return an adapter for classes whose setUp makes a BaseEventLoop with a mock for a selector.
+def adapt_mock_selector(class_name, injection, module):
+    """Let hotloop's loop replace the BaseEventLoop with a mock selector that setUp has made.
 
-    hotloop's loop takes its place when setUp has ended. As the mock's select() does, its poll
-    returns at once: it watches a descriptor that is always ready.
+    As the mock's select() does, its poll returns at once: it watches what is always ready.
     """
 
-    def adapt(injection, module):
-        for name in class_names:
-            replace_after_set_up(injection, getattr(module, name))
-
-    return adapt
-
-
-def replace_after_set_up(injection, test_class):
-    """Let hotloop's loop replace the one that setUp of this class has made."""
-    set_up = test_class.setUp
-
-    def set_up_with_hotloop(test):
-        set_up(test)
+    def replace_loop(test):
         test.loop.close()
         injection.foreign_loops -= 1
         always_ready = os.eventfd(1)
@@ -198,32 +211,20 @@ def replace_after_set_up(injection, test_class):
         test.set_event_loop(test.loop)
         test.loop.add_reader(always_ready, lambda: None)
 
-    test_class.setUp = set_up_with_hotloop
+    after_set_up(getattr(module, class_name), replace_loop)
 
 
 def adapt_graph(injection, module):
-    """Let the loop make pure-Python tasks in the tests of the pure-Python call graph.
-
-    Asyncio's loop does because these tests replace asyncio.tasks.Task; hotloop's, which makes its
-    own, is given a task factory.
-    """
-    set_up = module.TestCallStackPy.setUp
-
-    def set_up_with_python_tasks(test):
-        set_up(test)
-        loop = test._asyncioRunner.get_loop()
-        loop.set_task_factory(
-            lambda loop, coro, **options: asyncio.tasks._PyTask(coro, loop=loop, **options)
-        )
-        loop.create_future = lambda: asyncio.futures._PyFuture(loop=loop)
-
-    module.TestCallStackPy.setUp = set_up_with_python_tasks
+    """Let the loop make pure-Python tasks in the tests of the pure-Python call graph."""
+    after_set_up(
+        module.TestCallStackPy, lambda test: use_python_tasks(test._asyncioRunner.get_loop())
+    )
 
 
 ADAPTERS = {
     "test_graph": adapt_graph,
     "test_runners": adapt_runners,
     "test_events": adapt_events,
-    "test_base_events": adapt_set_up("BaseEventLoopTests"),
-    "test_pep492": adapt_set_up("BaseTest"),
+    "test_base_events": functools.partial(adapt_mock_selector, "BaseEventLoopTests"),
+    "test_pep492": functools.partial(adapt_mock_selector, "BaseTest"),
 }
