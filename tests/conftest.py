@@ -34,6 +34,7 @@ FAILED = pytest.StashKey()
 def pytest_configure(config):
     """Register the markers and make warnings errors, whatever folder pytest was started in."""
     config.addinivalue_line("markers", "only_hotloop(reason): asyncio has no such thing to compare")
+    config.addinivalue_line("markers", "leak: repeats operations and looks at memory use")
     if "error" not in config.getini("filterwarnings"):
         config.addinivalue_line("filterwarnings", "error")
     config.stash[STDERR] = os.fdopen(os.dup(2), "w")
