@@ -265,6 +265,8 @@ def is_comparable(method, positional, named):
         return not {"Evil", "EvilRepr"}.intersection(positional)
     if method == "call_at":
         return {*positional[:1], named.get("when", "0")} <= NUMBERS
+    if method == "call_later":
+        return "complex" not in {*positional[:1], named.get("delay")}
     if method == "run_forever":
         return bool(positional)
     return method != "run_until_complete" or "future" not in positional
@@ -310,6 +312,8 @@ def construct(loop, kind, positional, named):
 @settings(deadline=None, max_examples=500)
 @given(name=st.sampled_from(sorted(CONSTRUCTORS)), positional=POSITIONAL, named=NAMED)
 def test_junk_constructions_end_as_asyncios(name, positional, named):
+    if name == "Task" and "eager_start" in named and "loop" not in named:
+        return  # The early 3.13 releases then ask None whether it is running.
     outcomes = []
     for kind, factory in zip(CONSTRUCTORS[name], FACTORIES.values(), strict=True):
         loop = factory()

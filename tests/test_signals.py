@@ -239,7 +239,7 @@ def test_plain_signal_handlers_run_while_the_loop_waits(loop):
     previous = signal.signal(signal.SIGUSR1, handler)
     killer = threading.Timer(0.01, os.kill, [os.getpid(), signal.SIGUSR1])
     watchdog = loop.call_later(8, loop.stop)
-    killer.start()
+    loop.call_soon(killer.start)  # Not before: the signal is to come while the loop runs.
     try:
         loop.run_forever()
     finally:
@@ -259,7 +259,7 @@ def test_an_exception_of_a_plain_signal_handler_leaves_the_loop(loop):
     previous = signal.signal(signal.SIGUSR1, handler)
     killer = threading.Timer(0.01, os.kill, [os.getpid(), signal.SIGUSR1])
     watchdog = loop.call_later(8, loop.stop)
-    killer.start()
+    loop.call_soon(killer.start)  # Not before: the signal is to come while the loop runs.
     try:
         with pytest.raises(Alarm):
             loop.run_forever()

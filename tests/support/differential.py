@@ -28,6 +28,7 @@ _METHOD_CLASS = re.compile(
 )
 # A wrong number of arguments is worded in one way by Python functions, in another by C functions.
 _WRONG_COUNT = re.compile(r"(\w+\(\)) (?:missing|takes) .*")
+_LOOP_NAME = re.compile(r"'(?:_UnixSelectorEventLoop|Loop)'")
 _HANDLE_MODULE = re.compile(r"\b(?:hotloop(?:\._core)?|asyncio\.events)\.(?=(?:Timer)?Handle\b)")
 _TASK_MODULE = re.compile(r"\b(?:hotloop(?:\._core)?|_asyncio)\.(?=(?:Future|Task)\b)")
 
@@ -37,6 +38,7 @@ def normalized(text):
     text = _ADDRESS.sub("0x...", text)
     text = _LOOP_CLASS.sub("<LOOP ", text)
     text = _DEADLINE.sub("...", text)
+    text = _LOOP_NAME.sub("'LOOP'", text)
     text = _METHOD_CLASS.sub("", _TASK_KIND.sub("", text))
     text = _WRONG_COUNT.sub(r"\1 was called with a wrong number of arguments", text)
     return _HANDLE_MODULE.sub("", _TASK_MODULE.sub("", text))
