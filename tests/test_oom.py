@@ -1,0 +1,128 @@
+"""Every allocation fails once: the operation raises MemoryError or succeeds, and nothing crashes.
+
+CPython's _testcapi makes one chosen allocation of a process fail. A child tries an operation with
+the first allocation failing, then with the second, and so on, and then shows that a loop still
+works. Freelists would hide allocations, so each try uses fresh objects. The operations are those
+that are C all through: the interpreter itself does not survive every failing allocation.
+"""
+
+import importlib.util
+import textwrap
+
+import pytest
+from support import child
+
+HARNESS = """
+    import asyncio, gc, sys
+    import _testcapi
+    import hotloop
+
+    MOST = 150
+
+    async def nothing():
+        return None
+
+    async def wait_for(future):
+        return await future
+
+    def turn(loop):
+        loop.stop()
+        loop.run_forever()
+
+    def attempt(prepare, operation, number):
+        # Tell whether the failing allocation was one that the operation made.
+        loop = hotloop.new_event_loop()
+        loop.set_exception_handler(lambda loop, context: None)
+        things = prepare(loop)
+        failed = False
+        # Objects of freed lists are used up, so that the operation has to allocate its own.
+        kept = [hotloop.Future(loop=loop) for _ in range(20)]
+        iterators = [future.__await__() for future in kept]
+        _testcapi.set_nomemory(number, number + 1)
+        try:
+            operation(loop, *things)
+        except MemoryError:
+            failed = True
+        finally:
+            _testcapi.remove_mem_hooks()
+        try:
+            turn(loop)
+            turn(loop)
+        except MemoryError:
+            pass
+        for thing in things:
+            if isinstance(thing, asyncio.Task):
+                thing._log_destroy_pending = False
+            if asyncio.iscoroutine(thing):
+                thing.close()
+        del things, kept, iterators
+        loop.close()
+        gc.collect()
+        return failed
+
+    def exhaust(prepare, operation):
+        failures = 0
+        for number in range(MOST):
+            failures += attempt(prepare, operation, number)
+        return failures
+
+    def check(prepare, operation):
+        failures = exhaust(prepare, operation)
+        # The loops and types of the process have taken no harm.
+        assert hotloop.run(asyncio.wait_for(asyncio.sleep(0, "fine"), 5)) == "fine"
+        print(failures > 0)
+
+    def no_things(loop):
+        return []
+"""
+
+# What comes before, what is tried, and whether it allocates at all.
+OPERATIONS = {
+    "create_future": ("no_things", "lambda loop: loop.create_future()"),
+    "Future": ("no_things", "lambda loop: hotloop.Future(loop=loop)"),
+    "create_task": ("lambda loop: [nothing()]", "lambda loop, coro: loop.create_task(coro)"),
+    "Task": (
+        "lambda loop: [nothing()]",
+        "lambda loop, coro: hotloop.Task(coro, loop=loop, name=5)",
+    ),
+    "call_soon": ("no_things", "lambda loop: [loop.call_soon(int, 1) for _ in range(100)]"),
+    "call_soon_threadsafe": ("no_things", "lambda loop: loop.call_soon_threadsafe(int, 1)"),
+    "call_later": (
+        "no_things",
+        "lambda loop: [loop.call_later(n, print) for n in range(1, 100)]",
+    ),
+    "set_result": (
+        "lambda loop: [loop.create_future()]",
+        "lambda loop, future: ([future.add_done_callback(int) for _ in range(3)],"
+        " future.set_result(1))",
+    ),
+    "set_exception": (
+        "lambda loop: [loop.create_future()]",
+        "lambda loop, future: (future.set_exception(LookupError), future.exception())",
+    ),
+    "cancel": (
+        "lambda loop: [loop.create_task(wait_for(loop.create_future()))]",
+        "lambda loop, task: (turn(loop), task.cancel('text'), turn(loop), turn(loop))",
+    ),
+    "await": (
+        "lambda loop: [loop.create_future(), loop.create_future()]",
+        "lambda loop, one, two: ([loop.create_task(wait_for(f)) for f in (one, one, two)],"
+        " turn(loop), one.set_result(1), two.cancel(), turn(loop), turn(loop))",
+    ),
+    "remove_done_callback": (
+        "lambda loop: [loop.create_future()]",
+        "lambda loop, future: ([future.add_done_callback(f) for f in (int, str, int)],"
+        " future.remove_done_callback(int))",
+    ),
+}
+
+if importlib.util.find_spec("_testcapi") is not None:
+
+    @pytest.mark.timeout(120)
+    @pytest.mark.parametrize("prepare, operation", OPERATIONS.values(), ids=OPERATIONS)
+    def test_failing_allocation(prepare, operation):
+        code = textwrap.dedent(HARNESS) + f"\ncheck({prepare}, {operation})\n"
+        done = child.run("-c", code, warnings="ignore", timeout=100)
+        # An error that no caller can take is shown on stderr, where it is welcome.
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stdout == "True\n"
