@@ -21,7 +21,7 @@ class Report:
     job: object
     counts: dict
     problems: list  # Pairs of a headline and the detail below it.
-    uses: dict
+    as_stock: list  # The ids that neither hotloop nor stock asyncio passes here.
     seconds: float
 
     def explain(self):
@@ -37,8 +37,9 @@ class Report:
 def judge(job, ids, listed, own, excluded, stock):
     """Return the Report on a job; own, excluded and stock are runner.Results by id."""
     counts = dict.fromkeys(COLUMNS, 0)
-    problems = list(own.problems)
-    missing = [test_id for test_id in ids if test_id not in own.outcomes | excluded.outcomes]
+    problems, as_stock = list(own.problems), []
+    outcomes = own.outcomes | excluded.outcomes
+    missing = [test_id for test_id in ids if test_id not in outcomes]
     if missing:
         problems.append((f"{len(missing)} ids were not run, first {missing[0]}", ""))
     for test_id in ids:
@@ -48,8 +49,16 @@ def judge(job, ids, listed, own, excluded, stock):
                 entry = listed[test_id]
                 headline = f"{short_id(test_id)} passes but is listed: {entry.reason}"
                 problems.append((headline, entry.detail))
-        else:
-            problems += judge_own(test_id, own.outcomes, stock.outcomes, counts)
+            continue
+        line = own.outcomes.get(test_id, {"outcome": "missing"})
+        on_stock = stock.outcomes.get(test_id, {}).get("outcome")
+        column = verdict(line["outcome"], on_stock)
+        counts[column] += 1
+        if column == "as stock":
+            as_stock.append(short_id(test_id))
+        elif column == "failed" and "detail" in line:
+            headline = f"{short_id(test_id)} {line['outcome']}, stock {on_stock}"
+            problems.append((headline, line["detail"]))
     known = set(ids)
     for test_id, line in own.outcomes.items():
         if test_id not in known:  # A failure of setUpClass or setUpModule.
@@ -58,26 +67,16 @@ def judge(job, ids, listed, own, excluded, stock):
     counts["on hotloop"] = sum(1 for line in own.outcomes.values() if line.get("own"))
     problems += [(problem, "") for problem in unproved(job, own.uses)]
     seconds = sum(line.get("seconds", 0) for line in own.outcomes.values())
-    return Report(job, counts, problems, own.uses, seconds)
+    return Report(job, counts, problems, as_stock, seconds)
 
 
-def judge_own(test_id, outcomes, stock, counts):
-    """Count one test that is not listed and yield its problem, if it has one."""
-    line = outcomes.get(test_id)
-    if line is None:
-        counts["failed"] += 1
-        return
-    outcome = line["outcome"]
-    on_stock = stock.get(test_id, {}).get("outcome")
+def verdict(outcome, on_stock):
+    """Return the column that counts a test which is not listed."""
     if outcome == "passed":
-        counts["passed"] += 1
-    elif outcome == on_stock == "skipped":
-        counts["skipped"] += 1
-    elif on_stock not in ("passed", None):
-        counts["as stock"] += 1
-    else:
-        counts["failed"] += 1
-        yield f"{short_id(test_id)} {outcome}, stock {on_stock}", line["detail"]
+        return "passed"
+    if outcome == on_stock == "skipped":
+        return "skipped"
+    return "as stock" if on_stock in ("failed", "crashed", "skipped") else "failed"
 
 
 def unproved(job, uses):
@@ -100,7 +99,8 @@ def idle_exclusions(job, ids, exclusions):
 
 
 def table(reports):
-    """Return the lines of the table: a row per module and mode, and a sum per mode."""
+    """Return the lines of the table: a row per module and mode, a sum per mode, notes."""
+    reports = list(reports)
     rows = [("module", "mode", *COLUMNS, "seconds")]
     sums = {}
     for report in reports:
@@ -112,6 +112,15 @@ def table(reports):
             mode[i] += value
     for title, values in sums.items():
         rows.append(("all", title, *values[:-1], f"{values[-1]:.1f}"))
+    return align(rows) + [
+        f"neither on stock asyncio here: {test_id}"
+        for report in reports
+        for test_id in report.as_stock
+    ]
+
+
+def align(rows):
+    """Return the rows as lines, the first two columns to the left and the others to the right."""
     widths = [max(len(str(row[i])) for row in rows) for i in range(len(rows[0]))]
     return [
         "  ".join(

@@ -93,6 +93,7 @@ def test_what_stock_does_not_pass_is_not_held_against_hotloop(outcome, on_stock)
     report = judge(results(a=outcome), stock=results(a=on_stock))
     assert headlines(report) == []
     assert (report.counts["as stock"], report.counts["failed"]) == (1, 0)
+    assert judging.table([report])[-1] == "neither on stock asyncio here: seeded.Seeded.a"
 
 
 def test_a_skip_is_fine_if_stock_skips_too():
