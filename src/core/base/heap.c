@@ -22,10 +22,13 @@ hl_heap_fini(hl_heap *heap)
     hl_heap_init(heap);
 }
 
+/* One comparison of 128 bits, so that the compiler needs no branch. */
 static inline bool
 heap_before(const hl_heap_item *a, const hl_heap_item *b)
 {
-    return a->key < b->key || (a->key == b->key && a->sequence < b->sequence);
+    unsigned __int128 left = (unsigned __int128)a->key << 64 | a->sequence;
+    unsigned __int128 right = (unsigned __int128)b->key << 64 | b->sequence;
+    return left < right;
 }
 
 static inline void
@@ -63,9 +66,7 @@ heap_first_child(const hl_heap *heap, size_t index)
         end = heap->count;
     }
     for (size_t child = best + 1; child < end; child++) {
-        if (heap_before(&heap->items[child], &heap->items[best])) {
-            best = child;
-        }
+        best = heap_before(&heap->items[child], &heap->items[best]) ? child : best;
     }
     return best;
 }
@@ -106,14 +107,15 @@ heap_grow(hl_heap *heap)
 }
 
 int
-hl_heap_insert(hl_heap *heap, hl_heap_node *node, double key)
+hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline)
 {
     assert(node->index == HL_HEAP_OUTSIDE);
-    assert(key == key); /* a nan would break the order of everything else */
+    assert(deadline == deadline); /* a nan would break the order of everything else */
     if (heap->count == heap->capacity && heap_grow(heap) < 0) {
         return -ENOMEM;
     }
-    hl_heap_item item = {.key = key, .sequence = heap->next_sequence++, .node = node};
+    hl_heap_item item = {
+        .key = hl_heap_key(deadline), .sequence = heap->next_sequence++, .node = node};
     heap_sift_up(heap, heap->count++, item);
     return 0;
 }

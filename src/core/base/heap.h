@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define HL_HEAP_OUTSIDE SIZE_MAX
 
@@ -20,7 +21,7 @@ typedef struct {
 } hl_heap_node;
 
 typedef struct {
-    double key;        /* deadline in seconds; never a nan */
+    uint64_t key;      /* deadline in the form of hl_heap_key */
     uint64_t sequence; /* tie breaker: order of insertion */
     hl_heap_node *node;
 } hl_heap_item;
@@ -35,14 +36,38 @@ typedef struct {
 void hl_heap_init(hl_heap *heap);
 void hl_heap_fini(hl_heap *heap);
 
-/* Insert node, which must be outside.  Returns 0, or -ENOMEM. */
-int hl_heap_insert(hl_heap *heap, hl_heap_node *node, double key);
+/* Insert node, which must be outside, for a deadline in seconds (no nan).  Returns 0, or
+ * -ENOMEM. */
+int hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline);
 
 /* Remove node, which must be inside. */
 void hl_heap_remove(hl_heap *heap, hl_heap_node *node);
 
 /* True if every invariant holds; for assertions and tests. */
 bool hl_heap_check(const hl_heap *heap);
+
+/* A number that orders as the deadline does.  Integers compare without branches, which the
+ * processor would guess wrong half of the time while an item sinks. */
+static inline uint64_t
+hl_heap_key(double deadline)
+{
+    const uint64_t sign = UINT64_C(1) << 63;
+    uint64_t bits;
+    deadline += 0.0; /* -0.0 becomes 0.0 */
+    memcpy(&bits, &deadline, sizeof(bits));
+    return bits & sign ? ~bits : bits | sign;
+}
+
+/* The deadline, in seconds, that a key was made of. */
+static inline double
+hl_heap_deadline(uint64_t key)
+{
+    const uint64_t sign = UINT64_C(1) << 63;
+    uint64_t bits = key & sign ? key & ~sign : ~key;
+    double deadline;
+    memcpy(&deadline, &bits, sizeof(deadline));
+    return deadline;
+}
 
 static inline hl_heap_item *
 hl_heap_first(hl_heap *heap)

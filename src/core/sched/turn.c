@@ -63,7 +63,7 @@ turn_timeout(hl_loop *loop, int64_t *timeout_ns)
     if (hl_loop_time(loop, &now) < 0) {
         return -1;
     }
-    double seconds = first->key - now;
+    double seconds = hl_heap_deadline(first->key) - now;
     if (!(seconds > 0)) {
         return 0;
     }
@@ -235,11 +235,15 @@ turn_expire_timers(hl_loop *loop)
     if (hl_loop_time(loop, &now) < 0) {
         return -1;
     }
+    if (now != now) {
+        return 0; /* a replaced time() that answers nan: nothing is due */
+    }
+    uint64_t due = hl_heap_key(now);
     int error = 0;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
     hl_heap_item *first;
     while (error == 0 && (first = hl_heap_first(&loop->timers)) != NULL &&
-           first->key <= now) {
+           first->key <= due) {
         hl_timer_handle *timer = hl_timer_of_node(first->node);
         hl_heap_remove(&loop->timers, &timer->node);
         /* The heap's reference becomes the queue's. */
