@@ -45,6 +45,8 @@ HARNESS = """
             failed = True
         finally:
             _testcapi.remove_mem_hooks()
+        # Up to 3.11 asyncio has to allocate to say that no loop is running any more.
+        asyncio._set_running_loop(None)
         try:
             turn(loop)
             turn(loop)

@@ -32,6 +32,8 @@ class World:
         self.kind = kind
         self.loop = kind.new_loop()
         self.loop.set_debug(debug)
+        # A loaded machine makes callbacks slow, and debug mode logs that.
+        self.loop.slow_callback_duration = 60
         self.loop.set_exception_handler(lambda loop, context: self.note("handler", context))
         self.describe = Describer()
         self.describe.name("loop", self.loop)
