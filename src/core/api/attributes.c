@@ -273,7 +273,7 @@ get_scheduled(PyObject *self, void *closure)
     hl_loop *loop = (hl_loop *)self;
     PyObject *tuple = PyTuple_New((Py_ssize_t)loop->timers.count);
     for (size_t i = 0; tuple != NULL && i < loop->timers.count; i++) {
-        hl_timer_handle *timer = hl_timer_of_node(loop->timers.items[i].node);
+        hl_timer_handle *timer = hl_timer_of_node(hl_heap_node_at(&loop->timers, i));
         PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, Py_NewRef((PyObject *)timer));
     }
     return tuple;

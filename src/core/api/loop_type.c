@@ -93,9 +93,9 @@ loop_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 static void
 loop_drop_timers(hl_loop *loop)
 {
-    hl_heap_item *first;
+    const hl_heap_item *first;
     while ((first = hl_heap_first(&loop->timers)) != NULL) {
-        hl_timer_handle *timer = hl_timer_of_node(first->node);
+        hl_timer_handle *timer = hl_timer_of_node(hl_heap_node_at(&loop->timers, 0));
         hl_heap_remove(&loop->timers, &timer->node);
         Py_DECREF((PyObject *)timer);
     }
@@ -135,7 +135,8 @@ loop_tp_traverse(PyObject *self, visitproc visit, void *arg)
         Py_VISIT(loop->attrs[i]);
     }
     for (size_t i = 0; i < loop->timers.count; i++) {
-        PyObject *timer = (PyObject *)hl_timer_of_node(loop->timers.items[i].node);
+        PyObject *timer =
+            (PyObject *)hl_timer_of_node(hl_heap_node_at(&loop->timers, i));
         Py_VISIT(timer);
     }
     int stop = hl_watch_traverse(loop, visit, arg);

@@ -19,6 +19,8 @@ void
 hl_heap_fini(hl_heap *heap)
 {
     free(heap->items);
+    free(heap->places);
+    free(heap->nodes);
     hl_heap_init(heap);
 }
 
@@ -26,16 +28,16 @@ hl_heap_fini(hl_heap *heap)
 static inline bool
 heap_before(const hl_heap_item *a, const hl_heap_item *b)
 {
-    unsigned __int128 left = (unsigned __int128)a->key << 64 | a->sequence;
-    unsigned __int128 right = (unsigned __int128)b->key << 64 | b->sequence;
+    unsigned __int128 left = (unsigned __int128)a->key << 64 | a->rank;
+    unsigned __int128 right = (unsigned __int128)b->key << 64 | b->rank;
     return left < right;
 }
 
 static inline void
-heap_place(hl_heap *heap, size_t index, hl_heap_item item)
+heap_place(hl_heap *heap, size_t place, hl_heap_item item)
 {
-    heap->items[index] = item;
-    item.node->index = index;
+    heap->items[place] = item;
+    heap->places[hl_heap_slot(&item)] = (uint32_t)place;
 }
 
 /* Move item up from the hole at index until its parent is not after it. */
@@ -93,15 +95,34 @@ heap_sift_down(hl_heap *heap, size_t index, hl_heap_item item)
     heap_place(heap, hole, item);
 }
 
+/* Double the three arrays and chain the new slots.  Returns 0 or -ENOMEM. */
 static int
 heap_grow(hl_heap *heap)
 {
     size_t capacity = heap->capacity > 0 ? heap->capacity * 2 : FIRST_CAPACITY;
+    if (capacity > (size_t)1 << HL_HEAP_SLOT_BITS) {
+        return -ENOMEM;
+    }
+    /* Each is stored at once: what has grown is right even if the next cannot. */
     hl_heap_item *items = realloc(heap->items, capacity * sizeof(*items));
     if (items == NULL) {
         return -ENOMEM;
     }
     heap->items = items;
+    uint32_t *places = realloc(heap->places, capacity * sizeof(*places));
+    if (places == NULL) {
+        return -ENOMEM;
+    }
+    heap->places = places;
+    hl_heap_node **nodes = realloc(heap->nodes, capacity * sizeof(*nodes));
+    if (nodes == NULL) {
+        return -ENOMEM;
+    }
+    heap->nodes = nodes;
+    for (size_t slot = heap->capacity; slot < capacity; slot++) {
+        heap->places[slot] = (uint32_t)slot + 1;
+    }
+    heap->free_slot = (uint32_t)heap->capacity; /* all others are in use */
     heap->capacity = capacity;
     return 0;
 }
@@ -109,13 +130,17 @@ heap_grow(hl_heap *heap)
 int
 hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline)
 {
-    assert(node->index == HL_HEAP_OUTSIDE);
+    assert(node->slot == HL_HEAP_OUTSIDE);
     assert(deadline == deadline); /* a nan would break the order of everything else */
     if (heap->count == heap->capacity && heap_grow(heap) < 0) {
         return -ENOMEM;
     }
-    hl_heap_item item = {
-        .key = hl_heap_key(deadline), .sequence = heap->next_sequence++, .node = node};
+    uint32_t slot = heap->free_slot;
+    heap->free_slot = heap->places[slot];
+    heap->nodes[slot] = node;
+    node->slot = slot;
+    uint64_t rank = heap->next_sequence++ << HL_HEAP_SLOT_BITS | slot;
+    hl_heap_item item = {.key = hl_heap_key(deadline), .rank = rank};
     heap_sift_up(heap, heap->count++, item);
     return 0;
 }
@@ -123,18 +148,21 @@ hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline)
 void
 hl_heap_remove(hl_heap *heap, hl_heap_node *node)
 {
-    size_t index = node->index;
-    assert(index < heap->count && heap->items[index].node == node);
-    node->index = HL_HEAP_OUTSIDE;
+    uint32_t slot = node->slot;
+    assert(slot < heap->capacity && heap->nodes[slot] == node);
+    size_t place = heap->places[slot];
+    node->slot = HL_HEAP_OUTSIDE;
+    heap->places[slot] = heap->free_slot;
+    heap->free_slot = slot;
     hl_heap_item last = heap->items[--heap->count];
-    if (index == heap->count) {
+    if (place == heap->count) {
         return;
     }
-    if (index > 0 && heap_before(&last, &heap->items[(index - 1) / CHILDREN])) {
-        heap_sift_up(heap, index, last);
+    if (place > 0 && heap_before(&last, &heap->items[(place - 1) / CHILDREN])) {
+        heap_sift_up(heap, place, last);
     }
     else {
-        heap_sift_down(heap, index, last);
+        heap_sift_down(heap, place, last);
     }
 }
 
@@ -142,7 +170,8 @@ bool
 hl_heap_check(const hl_heap *heap)
 {
     for (size_t i = 0; i < heap->count; i++) {
-        if (heap->items[i].node->index != i) {
+        uint32_t slot = hl_heap_slot(&heap->items[i]);
+        if (heap->places[slot] != i || heap->nodes[slot]->slot != slot) {
             return false;
         }
         if (i > 0 && heap_before(&heap->items[i], &heap->items[(i - 1) / CHILDREN])) {

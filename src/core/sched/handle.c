@@ -103,7 +103,7 @@ hl_timer_handle_new(hl_loop *loop, PyObject *when, PyObject *callback,
     }
     hl_count_new(state, HL_COUNT_TIMER_HANDLE);
     hl_timer_handle *timer = (hl_timer_handle *)self;
-    timer->node.index = HL_HEAP_OUTSIDE;
+    timer->node.slot = HL_HEAP_OUTSIDE;
     timer->when = Py_NewRef(when);
     if (hl_handle_fill(&timer->handle, loop, callback, args, nargs, context) < 0) {
         Py_DECREF(self);
@@ -121,7 +121,7 @@ handle_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (PyType_IsSubtype(type, state->TimerHandleType)) {
-        ((hl_timer_handle *)self)->node.index = HL_HEAP_OUTSIDE;
+        ((hl_timer_handle *)self)->node.slot = HL_HEAP_OUTSIDE;
         hl_count_new(state, HL_COUNT_TIMER_HANDLE);
     }
     else {
@@ -198,7 +198,7 @@ timer_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     hl_state *state = hl_state_in_dealloc(type);
-    assert(((hl_timer_handle *)self)->node.index == HL_HEAP_OUTSIDE);
+    assert(((hl_timer_handle *)self)->node.slot == HL_HEAP_OUTSIDE);
     PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
     timer_clear(self);
@@ -271,7 +271,7 @@ timer_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
         0) {
         return -1;
     }
-    if (timer->node.index != HL_HEAP_OUTSIDE) {
+    if (timer->node.slot != HL_HEAP_OUTSIDE) {
         PyErr_SetString(PyExc_RuntimeError, "the timer handle is scheduled");
         return -1;
     }
@@ -361,7 +361,7 @@ timer_unschedule(hl_timer_handle *timer, hl_loop *loop)
 {
     bool was_inside = false;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    if (timer->node.index != HL_HEAP_OUTSIDE) {
+    if (timer->node.slot != HL_HEAP_OUTSIDE) {
         hl_heap_remove(&loop->timers, &timer->node);
         was_inside = true;
     }
@@ -391,7 +391,7 @@ timer_cancel(PyObject *self, PyObject *unused)
     if (hl_handle_is_cancelled(&timer->handle)) {
         Py_RETURN_NONE;
     }
-    if (timer->node.index != HL_HEAP_OUTSIDE) {
+    if (timer->node.slot != HL_HEAP_OUTSIDE) {
         /* Only our own loop schedules; it is alive because the handle holds it. */
         timer_unschedule(timer, (hl_loop *)timer->handle.loop);
     }
@@ -682,7 +682,7 @@ static int
 handle_refuse_loop_change(PyObject *self, PyObject *value, void *closure)
 {
     hl_timer_handle *timer = (hl_timer_handle *)self;
-    if (timer->node.index != HL_HEAP_OUTSIDE) {
+    if (timer->node.slot != HL_HEAP_OUTSIDE) {
         PyErr_SetString(PyExc_RuntimeError, "the timer handle is scheduled");
         return -1;
     }
@@ -693,7 +693,7 @@ static PyObject *
 timer_get_scheduled(PyObject *self, void *closure)
 {
     hl_timer_handle *timer = (hl_timer_handle *)self;
-    if (timer->node.index != HL_HEAP_OUTSIDE) {
+    if (timer->node.slot != HL_HEAP_OUTSIDE) {
         Py_RETURN_TRUE;
     }
     return Py_NewRef(timer->scheduled != NULL ? timer->scheduled : Py_False);

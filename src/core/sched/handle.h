@@ -30,7 +30,7 @@ typedef struct {
 
 typedef struct {
     hl_handle handle;
-    PyObject *scheduled; /* slot; the truth is node.index while that is inside a heap */
+    PyObject *scheduled; /* slot; the truth is node.slot while that is inside a heap */
     PyObject *when;      /* slot, owned: the caller's own number */
     hl_heap_node node;
 } hl_timer_handle;

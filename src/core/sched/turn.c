@@ -54,7 +54,7 @@ turn_timeout(hl_loop *loop, int64_t *timeout_ns)
     if (loop->ready.count > 0 || loop->is_stopping) {
         return 0;
     }
-    hl_heap_item *first = hl_heap_first(&loop->timers);
+    const hl_heap_item *first = hl_heap_first(&loop->timers);
     if (first == NULL) {
         *timeout_ns = -1;
         return 0;
@@ -241,10 +241,10 @@ turn_expire_timers(hl_loop *loop)
     uint64_t due = hl_heap_key(now);
     int error = 0;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    hl_heap_item *first;
+    const hl_heap_item *first;
     while (error == 0 && (first = hl_heap_first(&loop->timers)) != NULL &&
            first->key <= due) {
-        hl_timer_handle *timer = hl_timer_of_node(first->node);
+        hl_timer_handle *timer = hl_timer_of_node(hl_heap_node_at(&loop->timers, 0));
         hl_heap_remove(&loop->timers, &timer->node);
         /* The heap's reference becomes the queue's. */
         error = hl_loop_push(loop, hl_handle_run, (PyObject *)timer, NULL);
