@@ -124,27 +124,43 @@ run_setup(hl_loop *loop, PyObject **old_hooks)
     return set_running_loop(loop, (PyObject *)loop);
 }
 
-/* Undo everything, whatever fails.  The exception raised before is the one that stays. */
+/* If a step of the cleanup failed, keep its exception unless there is one already. */
+static void
+keep_first_exception(PyObject **first, int error)
+{
+    if (error == 0) {
+        return;
+    }
+    PyObject *raised = PyErr_GetRaisedException();
+    if (*first == NULL) {
+        *first = raised;
+    }
+    else {
+        Py_XDECREF(raised);
+    }
+}
+
+/* Undo everything, whatever fails.  The first exception is the one that stays raised. */
 static int
 run_cleanup(hl_loop *loop, PyObject *old_hooks)
 {
     PyObject *exception = PyErr_GetRaisedException();
     loop->is_stopping = false;
     loop->owner = 0;
-    int error = set_running_loop(loop, Py_None);
-    error |= track_origins(loop, false);
-    error |= restore_asyncgen_hooks(loop, old_hooks);
+    keep_first_exception(&exception, set_running_loop(loop, Py_None));
+    keep_first_exception(&exception, track_origins(loop, false));
+    keep_first_exception(&exception, restore_asyncgen_hooks(loop, old_hooks));
     if (loop->is_wakeup_prepared) {
         loop->is_wakeup_prepared = false;
-        error |= call_and_drop(
-            PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str._after_block));
+        keep_first_exception(&exception,
+                             call_and_drop(PyObject_CallMethodNoArgs(
+                                 (PyObject *)loop, loop->state->str._after_block)));
     }
-    if (exception != NULL) {
-        PyErr_Clear();
-        PyErr_SetRaisedException(exception);
-        return -1;
+    if (exception == NULL) {
+        return 0;
     }
-    return error;
+    PyErr_SetRaisedException(exception);
+    return -1;
 }
 
 static int
@@ -255,15 +271,17 @@ run_until_stopped(hl_loop *loop, PyObject *future, bool is_new_task)
         PyObject_CallMethodNoArgs((PyObject *)loop, state->str.run_forever));
     PyObject *exception = PyErr_GetRaisedException();
     if (error < 0 && is_new_task) {
-        error |= consume_exception(state, future);
+        keep_first_exception(&exception, consume_exception(state, future));
     }
-    error |= call_and_drop(PyObject_CallMethodOneArg(
-        future, state->str.remove_done_callback, state->run_until_complete_cb));
-    if (exception != NULL) {
-        PyErr_Clear();
-        PyErr_SetRaisedException(exception);
+    keep_first_exception(
+        &exception,
+        call_and_drop(PyObject_CallMethodOneArg(
+            future, state->str.remove_done_callback, state->run_until_complete_cb)));
+    if (exception == NULL) {
+        return 0;
     }
-    return error;
+    PyErr_SetRaisedException(exception);
+    return -1;
 }
 
 static PyObject *

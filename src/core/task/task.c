@@ -226,8 +226,8 @@ static void
 task_finalize(PyObject *self)
 {
     hl_state *state = hl_state_in_dealloc(Py_TYPE(self));
-    if (state == NULL) {
-        return;
+    if (state == NULL || ((hl_task *)self)->loop == NULL) {
+        return; /* never initialised: there is no loop to tell */
     }
     if (!HL_TASKS_IN_THREAD_STATE) {
         hl_registry_remove(state, (hl_task *)self);
