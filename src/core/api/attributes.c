@@ -4,6 +4,7 @@
 
 #include "sched/handle.h"
 #include "sched/loop.h"
+#include "sched/timer_handle.h"
 #include "task/step.h"
 
 /* -- plain attributes with a default ------------------------------------------------------ */

@@ -11,6 +11,7 @@
 #include "sched/handle.h"
 #include "sched/loop.h"
 #include "sched/threadsafe_handle.h"
+#include "sched/timer_handle.h"
 #include "task/future.h"
 #include "task/step.h"
 #include "task/task.h"

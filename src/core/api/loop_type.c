@@ -11,6 +11,7 @@
 #include "py/types.h"
 #include "sched/handle.h"
 #include "sched/loop.h"
+#include "sched/timer_handle.h"
 #include "sched/watch.h"
 #include "task/future.h"
 

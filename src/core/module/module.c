@@ -8,6 +8,7 @@
 #include "py/types.h"
 #include "sched/handle.h"
 #include "sched/threadsafe_handle.h"
+#include "sched/timer_handle.h"
 #include "task/future.h"
 #include "task/future_iter.h"
 #include "task/layout.h"
@@ -422,6 +423,7 @@ core_exec(PyObject *module)
     hl_state *state = state_of_module(module);
     if (intern_names(state) < 0 || import_asyncio(state) < 0 ||
         probe_stop_iteration(state) < 0 || hl_handle_type_init(module, state) < 0 ||
+        hl_timer_handle_type_init(module, state) < 0 ||
         hl_threadsafe_handle_type_init(module, state) < 0 ||
         make_task_types(module, state) < 0 || hl_loop_type_init(module, state) < 0) {
         return -1;

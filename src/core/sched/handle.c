@@ -1,12 +1,11 @@
-/* The Handle and TimerHandle types of handle.h.
+/* The Handle type of handle.h.
  *
- * Order of a life: new -> (ready queue or heap) -> run or cancelled -> freelist.  A handle
+ * Order of a life: new -> ready queue -> run or cancelled -> freelist.  A handle
  * keeps its callback after it ran, as asyncio's does; cancel drops callback and arguments.
  * References: https://docs.python.org/3/library/asyncio-eventloop.html#callback-handles */
 #include "sched/handle.h"
 
 #include "py/args.h"
-#include "py/freelist.h"
 #include "py/types.h"
 
 #include <structmember.h>
@@ -66,16 +65,9 @@ hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
               Py_ssize_t nargs, PyObject *context)
 {
     hl_state *state = loop->state;
-    PyObject *self = hl_freelist_pop(
-        &state->free_handles, state->HandleType, offsetof(hl_handle, args));
-    if (self != NULL) {
-        PyObject_GC_Track(self);
-    }
-    else {
-        self = state->HandleType->tp_alloc(state->HandleType, 0);
-        if (self == NULL) {
-            return NULL;
-        }
+    PyObject *self = hl_handle_alloc(state->HandleType, &state->free_handles);
+    if (self == NULL) {
+        return NULL;
     }
     hl_count_new(state, HL_COUNT_HANDLE);
     if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
@@ -85,47 +77,12 @@ hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
     return self;
 }
 
-PyObject *
-hl_timer_handle_new(hl_loop *loop, PyObject *when, PyObject *callback,
-                    PyObject *const *args, Py_ssize_t nargs, PyObject *context)
-{
-    hl_state *state = loop->state;
-    PyObject *self = hl_freelist_pop(
-        &state->free_timer_handles, state->TimerHandleType, offsetof(hl_handle, args));
-    if (self != NULL) {
-        PyObject_GC_Track(self);
-    }
-    else {
-        self = state->TimerHandleType->tp_alloc(state->TimerHandleType, 0);
-        if (self == NULL) {
-            return NULL;
-        }
-    }
-    hl_count_new(state, HL_COUNT_TIMER_HANDLE);
-    hl_timer_handle *timer = (hl_timer_handle *)self;
-    timer->node.slot = HL_HEAP_OUTSIDE;
-    timer->when = Py_NewRef(when);
-    if (hl_handle_fill(&timer->handle, loop, callback, args, nargs, context) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return self;
-}
-
 static PyObject *
 handle_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    hl_state *state = hl_state_of_type(type);
     PyObject *self = type->tp_alloc(type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    if (PyType_IsSubtype(type, state->TimerHandleType)) {
-        ((hl_timer_handle *)self)->node.slot = HL_HEAP_OUTSIDE;
-        hl_count_new(state, HL_COUNT_TIMER_HANDLE);
-    }
-    else {
-        hl_count_new(state, HL_COUNT_HANDLE);
+    if (self != NULL) {
+        hl_count_new(hl_state_of_type(type), HL_COUNT_HANDLE);
     }
     return self;
 }
@@ -158,24 +115,6 @@ hl_handle_traverse(PyObject *self, visitproc visit, void *arg)
     return 0;
 }
 
-static int
-timer_clear(PyObject *self)
-{
-    hl_timer_handle *timer = (hl_timer_handle *)self;
-    Py_CLEAR(timer->scheduled);
-    Py_CLEAR(timer->when);
-    return hl_handle_clear(self);
-}
-
-static int
-timer_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    hl_timer_handle *timer = (hl_timer_handle *)self;
-    Py_VISIT(timer->scheduled);
-    Py_VISIT(timer->when);
-    return hl_handle_traverse(self, visit, arg);
-}
-
 static void
 handle_dealloc(PyObject *self)
 {
@@ -185,38 +124,15 @@ handle_dealloc(PyObject *self)
     PyObject_ClearWeakRefs(self);
     hl_handle_clear(self);
     hl_count_free(state, HL_COUNT_HANDLE);
-    if (state != NULL && type == state->HandleType &&
-        hl_freelist_push(&state->free_handles, self, type, offsetof(hl_handle, args))) {
-        return;
-    }
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-static void
-timer_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    hl_state *state = hl_state_in_dealloc(type);
-    assert(((hl_timer_handle *)self)->node.slot == HL_HEAP_OUTSIDE);
-    PyObject_GC_UnTrack(self);
-    PyObject_ClearWeakRefs(self);
-    timer_clear(self);
-    hl_count_free(state, HL_COUNT_TIMER_HANDLE);
-    if (state != NULL && type == state->TimerHandleType &&
-        hl_freelist_push(
-            &state->free_timer_handles, self, type, offsetof(hl_handle, args))) {
-        return;
-    }
-    type->tp_free(self);
-    Py_DECREF(type);
+    bool is_exact = state != NULL && type == state->HandleType;
+    hl_handle_free(self, is_exact ? &state->free_handles : NULL);
 }
 
 /* -- __init__, as asyncio's Python signature ---------------------------------------- */
 
-static int
-handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
-                   PyObject *args, PyObject *loop, PyObject *context)
+int
+hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
+                      PyObject *args, PyObject *loop, PyObject *context)
 {
     PyObject *debug = PyObject_CallMethodNoArgs(loop, state->str.get_debug);
     int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
@@ -251,36 +167,8 @@ handle_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
     if (hl_args_parse_init("Handle.__init__", args, kwargs, names, 3, 4, values) < 0) {
         return -1;
     }
-    return handle_init_fields(
+    return hl_handle_init_fields(
         (hl_handle *)self, state, values[0], values[1], values[2], values[3]);
-}
-
-static int
-timer_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    hl_state *state = hl_state_of(self);
-    hl_timer_handle *timer = (hl_timer_handle *)self;
-    PyObject *const names[] = {state->str.when,
-                               state->str.callback,
-                               state->str.args,
-                               state->str.loop,
-                               state->str.context,
-                               NULL};
-    PyObject *values[5] = {NULL};
-    if (hl_args_parse_init("TimerHandle.__init__", args, kwargs, names, 4, 5, values) <
-        0) {
-        return -1;
-    }
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
-        PyErr_SetString(PyExc_RuntimeError, "the timer handle is scheduled");
-        return -1;
-    }
-    if (handle_init_fields(
-            &timer->handle, state, values[1], values[2], values[3], values[4]) < 0) {
-        return -1;
-    }
-    Py_XSETREF(timer->when, Py_NewRef(values[0]));
-    return 0;
 }
 
 /* -- cancelling and running --------------------------------------------------------- */
@@ -342,8 +230,8 @@ hl_handle_cancel(hl_handle *handle)
     return 0;
 }
 
-static PyObject *
-handle_cancel(PyObject *self, PyObject *unused)
+PyObject *
+hl_handle_cancel_method(PyObject *self, PyObject *unused)
 {
     int error;
     Py_BEGIN_CRITICAL_SECTION(self);
@@ -353,57 +241,6 @@ handle_cancel(PyObject *self, PyObject *unused)
         return NULL;
     }
     Py_RETURN_NONE;
-}
-
-/* Take the timer out of its loop's heap.  Drops the heap's reference to self. */
-static void
-timer_unschedule(hl_timer_handle *timer, hl_loop *loop)
-{
-    bool was_inside = false;
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
-        hl_heap_remove(&loop->timers, &timer->node);
-        was_inside = true;
-    }
-    Py_END_CRITICAL_SECTION();
-    if (was_inside) {
-        Py_DECREF((PyObject *)timer);
-    }
-}
-
-/* A loop that is not ours counts its cancelled timers. */
-static int
-timer_tell_loop(hl_timer_handle *timer, hl_state *state)
-{
-    if (timer->handle.loop == NULL) {
-        return 0;
-    }
-    PyObject *result = PyObject_CallMethodOneArg(
-        timer->handle.loop, state->str._timer_handle_cancelled, (PyObject *)timer);
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
-static PyObject *
-timer_cancel(PyObject *self, PyObject *unused)
-{
-    hl_timer_handle *timer = (hl_timer_handle *)self;
-    if (hl_handle_is_cancelled(&timer->handle)) {
-        Py_RETURN_NONE;
-    }
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
-        /* Only our own loop schedules; it is alive because the handle holds it. */
-        timer_unschedule(timer, (hl_loop *)timer->handle.loop);
-    }
-    else {
-        hl_state *state = hl_state_of(self);
-        bool is_ours = timer->handle.loop != NULL &&
-                       hl_loop_cast(state, timer->handle.loop) != NULL;
-        if (!is_ours && timer_tell_loop(timer, state) < 0) {
-            return NULL;
-        }
-    }
-    return handle_cancel(self, unused);
 }
 
 /* Call the callback with arguments kept alive by references of our own: the callback may
@@ -584,12 +421,6 @@ handle_get_context(PyObject *self, PyObject *unused)
 }
 
 static PyObject *
-timer_when(PyObject *self, PyObject *unused)
-{
-    return slot_value(((hl_timer_handle *)self)->when, "_when");
-}
-
-static PyObject *
 handle_get_args(PyObject *self, void *closure)
 {
     hl_handle *handle = (hl_handle *)self;
@@ -637,27 +468,22 @@ handle_set_cancelled(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
-/* Slots whose value is what it says; closure is the name, the offset follows from it. */
-typedef struct {
-    const char *name;
-    size_t offset;
-} handle_slot;
+static const hl_handle_slot slot_callback = {"_callback",
+                                             offsetof(hl_handle, callback)};
+static const hl_handle_slot slot_context = {"_context", offsetof(hl_handle, context)};
+const hl_handle_slot hl_handle_slot_loop = {"_loop", offsetof(hl_handle, loop)};
 
-static const handle_slot slot_callback = {"_callback", offsetof(hl_handle, callback)};
-static const handle_slot slot_context = {"_context", offsetof(hl_handle, context)};
-static const handle_slot slot_loop = {"_loop", offsetof(hl_handle, loop)};
-
-static PyObject *
-handle_get_slot(PyObject *self, void *closure)
+PyObject *
+hl_handle_get_slot(PyObject *self, void *closure)
 {
-    const handle_slot *slot = closure;
+    const hl_handle_slot *slot = closure;
     return slot_value(*(PyObject **)((char *)self + slot->offset), slot->name);
 }
 
-static int
-handle_set_slot(PyObject *self, PyObject *value, void *closure)
+int
+hl_handle_set_slot(PyObject *self, PyObject *value, void *closure)
 {
-    const handle_slot *slot = closure;
+    const hl_handle_slot *slot = closure;
     PyObject **field = (PyObject **)((char *)self + slot->offset);
     PyObject *old = *field;
     *field = Py_XNewRef(value);
@@ -666,51 +492,21 @@ handle_set_slot(PyObject *self, PyObject *value, void *closure)
 }
 
 /* NULL means None in these two: they are None outside debug mode and cost no reference. */
-static const handle_slot slot_repr = {"_repr", offsetof(hl_handle, repr)};
-static const handle_slot slot_source = {"_source_traceback",
-                                        offsetof(hl_handle, source_traceback)};
+static const hl_handle_slot slot_repr = {"_repr", offsetof(hl_handle, repr)};
+static const hl_handle_slot slot_source = {"_source_traceback",
+                                           offsetof(hl_handle, source_traceback)};
 
 static PyObject *
 handle_get_optional_slot(PyObject *self, void *closure)
 {
-    const handle_slot *slot = closure;
+    const hl_handle_slot *slot = closure;
     PyObject *value = *(PyObject **)((char *)self + slot->offset);
     return Py_NewRef(value != NULL ? value : Py_None);
 }
 
-static int
-handle_refuse_loop_change(PyObject *self, PyObject *value, void *closure)
-{
-    hl_timer_handle *timer = (hl_timer_handle *)self;
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
-        PyErr_SetString(PyExc_RuntimeError, "the timer handle is scheduled");
-        return -1;
-    }
-    return handle_set_slot(self, value, closure);
-}
-
-static PyObject *
-timer_get_scheduled(PyObject *self, void *closure)
-{
-    hl_timer_handle *timer = (hl_timer_handle *)self;
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
-        Py_RETURN_TRUE;
-    }
-    return Py_NewRef(timer->scheduled != NULL ? timer->scheduled : Py_False);
-}
-
-static int
-timer_set_scheduled(PyObject *self, PyObject *value, void *closure)
-{
-    Py_XSETREF(((hl_timer_handle *)self)->scheduled, Py_XNewRef(value));
-    return 0;
-}
-
-static const handle_slot slot_when = {"_when", offsetof(hl_timer_handle, when)};
-
 static PyMethodDef handle_methods[] = {
     {"cancel",
-     handle_cancel,
+     hl_handle_cancel_method,
      METH_NOARGS,
      "cancel($self, /)\n--\n\nCancel the callback; does nothing if it was cancelled or ran.\n\n"
      "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Handle.cancel"},
@@ -732,98 +528,21 @@ static PyMethodDef handle_methods[] = {
 static PyGetSetDef handle_getset[] = {
     {"_args", handle_get_args, handle_set_args, NULL, NULL},
     {"_cancelled", handle_get_cancelled, handle_set_cancelled, NULL, NULL},
-    {"_callback", handle_get_slot, handle_set_slot, NULL, (void *)&slot_callback},
-    {"_context", handle_get_slot, handle_set_slot, NULL, (void *)&slot_context},
-    {"_loop", handle_get_slot, handle_set_slot, NULL, (void *)&slot_loop},
-    {"_repr", handle_get_optional_slot, handle_set_slot, NULL, (void *)&slot_repr},
+    {"_callback", hl_handle_get_slot, hl_handle_set_slot, NULL, (void *)&slot_callback},
+    {"_context", hl_handle_get_slot, hl_handle_set_slot, NULL, (void *)&slot_context},
+    {"_loop",
+     hl_handle_get_slot,
+     hl_handle_set_slot,
+     NULL,
+     (void *)&hl_handle_slot_loop},
+    {"_repr", handle_get_optional_slot, hl_handle_set_slot, NULL, (void *)&slot_repr},
     {"_source_traceback",
      handle_get_optional_slot,
-     handle_set_slot,
+     hl_handle_set_slot,
      NULL,
      (void *)&slot_source},
     {NULL, NULL, NULL, NULL, NULL},
 };
-
-static PyMethodDef timer_methods[] = {
-    {"cancel",
-     timer_cancel,
-     METH_NOARGS,
-     "cancel($self, /)\n--\n\nCancel the callback; it leaves the loop's timers at once."},
-    {"when",
-     timer_when,
-     METH_NOARGS,
-     "when($self, /)\n--\n\nReturn the time of the call, in seconds of loop.time(), as the\n"
-     "number that was given to call_at()."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef timer_getset[] = {
-    {"_scheduled", timer_get_scheduled, timer_set_scheduled, NULL, NULL},
-    {"_when", handle_get_slot, handle_set_slot, NULL, (void *)&slot_when},
-    {"_loop", handle_get_slot, handle_refuse_loop_change, NULL, (void *)&slot_loop},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-/* -- comparison of timers, as asyncio.TimerHandle's ----------------------------------- */
-
-static Py_hash_t
-timer_hash(PyObject *self)
-{
-    PyObject *when = timer_when(self, NULL);
-    if (when == NULL) {
-        return -1;
-    }
-    Py_hash_t hash = PyObject_Hash(when);
-    Py_DECREF(when);
-    return hash;
-}
-
-static int
-attributes_equal(PyObject *a, PyObject *b, const char *name)
-{
-    PyObject *left = PyObject_GetAttrString(a, name);
-    PyObject *right = left != NULL ? PyObject_GetAttrString(b, name) : NULL;
-    int equal = right != NULL ? PyObject_RichCompareBool(left, right, Py_EQ) : -1;
-    Py_XDECREF(left);
-    Py_XDECREF(right);
-    return equal;
-}
-
-static int
-timers_equal(PyObject *a, PyObject *b)
-{
-    static const char *const names[] = {"_when", "_callback", "_args", "_cancelled"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        int equal = attributes_equal(a, b, names[i]);
-        if (equal <= 0) {
-            return equal;
-        }
-    }
-    return 1;
-}
-
-static PyObject *
-timer_richcompare(PyObject *self, PyObject *other, int op)
-{
-    hl_state *state = hl_state_of(self);
-    if (!PyObject_TypeCheck(other, state->StockTimerHandleType)) {
-        Py_RETURN_NOTIMPLEMENTED;
-    }
-    if (op == Py_EQ || op == Py_NE) {
-        int equal = timers_equal(self, other);
-        return equal < 0 ? NULL : PyBool_FromLong(equal == (op == Py_EQ));
-    }
-    PyObject *left = PyObject_GetAttrString(self, "_when");
-    PyObject *right = left != NULL ? PyObject_GetAttrString(other, "_when") : NULL;
-    int strict = op == Py_LE ? Py_LT : op == Py_GE ? Py_GT : op;
-    int result = right != NULL ? PyObject_RichCompareBool(left, right, strict) : -1;
-    Py_XDECREF(left);
-    Py_XDECREF(right);
-    if (result == 0 && strict != op) {
-        result = timers_equal(self, other);
-    }
-    return result < 0 ? NULL : PyBool_FromLong(result);
-}
 
 /* -- types ---------------------------------------------------------------------------- */
 
@@ -849,34 +568,9 @@ static PyType_Spec handle_spec = {
     .slots = handle_slots,
 };
 
-static PyType_Slot timer_slots[] = {
-    {Py_tp_doc,
-     "TimerHandle(when, callback, args, loop, context=None)\n--\n\n"
-     "A callback scheduled for a time; what call_later() and call_at() return.\n\n"
-     "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.TimerHandle"},
-    {Py_tp_new, handle_tp_new},
-    {Py_tp_init, timer_tp_init},
-    {Py_tp_dealloc, timer_dealloc},
-    {Py_tp_traverse, timer_traverse},
-    {Py_tp_clear, timer_clear},
-    {Py_tp_hash, timer_hash},
-    {Py_tp_richcompare, timer_richcompare},
-    {Py_tp_methods, timer_methods},
-    {Py_tp_getset, timer_getset},
-    {0, NULL},
-};
-
-static PyType_Spec timer_spec = {
-    .name = "hotloop.TimerHandle",
-    .basicsize = sizeof(hl_timer_handle),
-    /* Not immutable: the base is a Python class, which is not either. */
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE,
-    .slots = timer_slots,
-};
-
 /* Compare the offset of a slot with the class's own member descriptor. */
-static int
-check_slot(PyTypeObject *type, const char *name, size_t offset)
+int
+hl_handle_check_slot(PyTypeObject *type, const char *name, size_t offset)
 {
     PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
     if (descriptor == NULL) {
@@ -914,13 +608,9 @@ check_slots(const hl_state *state)
         {state->StockHandleType,
          "_source_traceback",
          offsetof(hl_handle, source_traceback)},
-        {state->StockTimerHandleType,
-         "_scheduled",
-         offsetof(hl_timer_handle, scheduled)},
-        {state->StockTimerHandleType, "_when", offsetof(hl_timer_handle, when)},
     };
     for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
-        if (check_slot(slots[i].type, slots[i].name, slots[i].offset) < 0) {
+        if (hl_handle_check_slot(slots[i].type, slots[i].name, slots[i].offset) < 0) {
             return -1;
         }
     }
@@ -934,10 +624,5 @@ hl_handle_type_init(PyObject *module, hl_state *state)
         return -1;
     }
     state->HandleType = hl_type_new(module, &handle_spec, state->StockHandleType, NULL);
-    if (state->HandleType == NULL) {
-        return -1;
-    }
-    state->TimerHandleType = hl_type_new(
-        module, &timer_spec, state->HandleType, state->StockTimerHandleType);
-    return state->TimerHandleType != NULL ? 0 : -1;
+    return state->HandleType != NULL ? 0 : -1;
 }

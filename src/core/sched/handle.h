@@ -1,8 +1,7 @@
-/* Handle and TimerHandle: one scheduled call.
+/* Handle: one scheduled call.
  *
- * C subtypes of asyncio.Handle and asyncio.TimerHandle, which are Python classes with
- * __slots__.  The slots are the storage: the struct mirrors them (checked at import against
- * the classes' own member descriptors), and getsets of the same names stand before the
+ * A C subtype of asyncio.Handle, which is a Python class with __slots__.  The slots are the storage: the struct mirrors them (checked at import against
+ * the class's own member descriptors), and getsets of the same names stand before the
  * descriptors, because two slots hold more than their name says:
  *  - `cancelled` is True, False, or None: "not cancelled, and `args` is the only argument
  *    itself and not a tuple".  That saves a tuple for the usual callback.
@@ -11,6 +10,7 @@
 #ifndef HL_SCHED_HANDLE_H
 #define HL_SCHED_HANDLE_H
 
+#include "py/freelist.h"
 #include "sched/loop.h"
 
 typedef struct {
@@ -28,23 +28,11 @@ typedef struct {
 #endif
 } hl_handle;
 
-typedef struct {
-    hl_handle handle;
-    PyObject *scheduled; /* slot; the truth is node.slot while that is inside a heap */
-    PyObject *when;      /* slot, owned: the caller's own number */
-    hl_heap_node node;
-} hl_timer_handle;
-
 int hl_handle_type_init(PyObject *module, hl_state *state);
 
 /* A new handle.  context NULL: a copy of the current one.  Returns new, or NULL. */
 PyObject *hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
                         Py_ssize_t nargs, PyObject *context);
-
-/* A new timer handle, not scheduled.  `when` is kept and given back unchanged. */
-PyObject *hl_timer_handle_new(hl_loop *loop, PyObject *when, PyObject *callback,
-                              PyObject *const *args, Py_ssize_t nargs,
-                              PyObject *context);
 
 static inline bool
 hl_handle_is_cancelled(const hl_handle *handle)
@@ -66,16 +54,56 @@ int hl_handle_report(hl_loop *loop, PyObject *handle);
 /* The same for a handle of ours, whatever its type: no check of the type. */
 int hl_handle_run_native(hl_loop *loop, PyObject *owner);
 
-/* What subtypes build on.  Fill: every field is NULL; returns 0 or -1. */
+/* -- what the subtypes build on (timer_handle.c, threadsafe_handle.c) ------------------- */
+
+/* A slot whose value is what its name says: the closure of the getters and setters. */
+typedef struct {
+    const char *name;
+    size_t offset;
+} hl_handle_slot;
+
+PyObject *hl_handle_get_slot(PyObject *self, void *closure);
+int hl_handle_set_slot(PyObject *self, PyObject *value, void *closure);
+extern const hl_handle_slot hl_handle_slot_loop;
+
+/* Raise ImportError unless type's slot stands at offset.  Returns 0 or -1. */
+int hl_handle_check_slot(PyTypeObject *type, const char *name, size_t offset);
+
+/* What __init__ does once the arguments are known; context may be NULL or None. */
+int hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
+                          PyObject *args, PyObject *loop, PyObject *context);
+
+/* Handle.cancel as a method. */
+PyObject *hl_handle_cancel_method(PyObject *self, PyObject *unused);
+
+/* An empty handle of an exact type, from its freelist if possible.  New, or NULL. */
+static inline PyObject *
+hl_handle_alloc(PyTypeObject *type, hl_freelist *list)
+{
+    PyObject *self = hl_freelist_pop(list, type, offsetof(hl_handle, args));
+    if (self == NULL) {
+        return type->tp_alloc(type, 0);
+    }
+    PyObject_GC_Track(self);
+    return self;
+}
+
+/* The end of a dealloc: self is untracked and cleared.  list is NULL for a subclass. */
+static inline void
+hl_handle_free(PyObject *self, hl_freelist *list)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    if (list != NULL && hl_freelist_push(list, self, type, offsetof(hl_handle, args))) {
+        return;
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Fill: every field is NULL; returns 0 or -1. */
 int hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
                    PyObject *const *args, Py_ssize_t nargs, PyObject *context);
 int hl_handle_clear(PyObject *self);
 int hl_handle_traverse(PyObject *self, visitproc visit, void *arg);
-
-static inline hl_timer_handle *
-hl_timer_of_node(hl_heap_node *node)
-{
-    return (hl_timer_handle *)((char *)node - offsetof(hl_timer_handle, node));
-}
 
 #endif

@@ -2,7 +2,6 @@
  * thread that holds it do the same without an object. */
 #include "sched/threadsafe_handle.h"
 
-#include "py/freelist.h"
 #include "py/types.h"
 
 #if HL_HANDLES_CAN_BE_THREADSAFE
@@ -35,16 +34,9 @@ hl_threadsafe_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *arg
 {
     hl_state *state = loop->state;
     PyTypeObject *type = state->ThreadSafeHandleType;
-    PyObject *self = hl_freelist_pop(
-        &state->free_threadsafe_handles, type, offsetof(hl_handle, args));
-    if (self != NULL) {
-        PyObject_GC_Track(self);
-    }
-    else {
-        self = type->tp_alloc(type, 0);
-        if (self == NULL) {
-            return NULL;
-        }
+    PyObject *self = hl_handle_alloc(type, &state->free_threadsafe_handles);
+    if (self == NULL) {
+        return NULL;
     }
     hl_count_new(state, HL_COUNT_HANDLE);
     if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
@@ -126,13 +118,8 @@ threadsafe_dealloc(PyObject *self)
     PyObject_ClearWeakRefs(self);
     threadsafe_clear(self);
     hl_count_free(state, HL_COUNT_HANDLE);
-    if (state != NULL && type == state->ThreadSafeHandleType &&
-        hl_freelist_push(
-            &state->free_threadsafe_handles, self, type, offsetof(hl_handle, args))) {
-        return;
-    }
-    type->tp_free(self);
-    Py_DECREF(type);
+    bool is_exact = state != NULL && type == state->ThreadSafeHandleType;
+    hl_handle_free(self, is_exact ? &state->free_threadsafe_handles : NULL);
 }
 
 static PyMethodDef threadsafe_methods[] = {

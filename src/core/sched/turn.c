@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "py/error.h"
 #include "sched/handle.h"
+#include "sched/timer_handle.h"
 #include "sched/watch.h"
 
 #include <errno.h>

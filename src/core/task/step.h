@@ -25,7 +25,8 @@ int hl_task_wakeup_run(hl_loop *loop, PyObject *task, PyObject *future);
 /* The callable `task_wakeup` bound to task, as asyncio's futures hold it.  New, or NULL. */
 PyObject *hl_task_wakeup_callable(PyObject *task);
 
-/* Run the first step now, inside the step of whoever creates the task. */
-int hl_task_start_eagerly(hl_state *state, hl_task *task);
+/* Resume the coroutine once, under the task's critical section.  The task is current and
+ * its context entered.  Returns 0, or -1 with an exception for whoever runs the step. */
+int hl_task_step_now(hl_state *state, hl_task *task, PyObject *exception);
 
 #endif

@@ -5,6 +5,7 @@
 #include "py/args.h"
 #include "py/freelist.h"
 #include "py/types.h"
+#include "task/eager.h"
 #include "task/future.h"
 #include "task/registry.h"
 #include "task/step.h"
