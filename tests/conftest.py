@@ -37,6 +37,11 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "leak: repeats operations and looks at memory use")
     if "error" not in config.getini("filterwarnings"):
         config.addinivalue_line("filterwarnings", "error")
+        # hypothesis warns of its own registry of random sources on 3.14 and later, now and then.
+        config.addinivalue_line(
+            "filterwarnings",
+            "ignore:It looks like `register_random`:hypothesis.errors.HypothesisWarning",
+        )
     config.stash[STDERR] = os.fdopen(os.dup(2), "w")
 
 

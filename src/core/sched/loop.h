@@ -83,7 +83,8 @@ typedef struct hl_loop {
     int is_sleeping; /* atomic: a waker must write the eventfd */
 
     int executor_jobs;        /* atomic: submitted and not answered */
-    int64_t foreign_until_ns; /* polls release the GIL until then: a thread called */
+    int64_t last_window_ns;   /* when the busy loop last slept for other threads */
+    int64_t foreign_until_ns; /* other threads get the GIL until then: one called */
     PyObject *current_task;   /* owned; published to asyncio, to be cleared; or NULL */
 
 #if HL_FREE_THREADED

@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <sched.h>
 
 /* Events taken per wait.  Level-triggered epoll reports the rest in the next turn. */
 enum { EVENTS_PER_WAIT = 256 };
@@ -76,11 +75,21 @@ turn_timeout(hl_loop *loop, int64_t *timeout_ns)
 
 /* -- 2. the wait ------------------------------------------------------------------------- */
 
-/* True while other threads are known to want the GIL: every poll then releases it, because
- * short releases now and then would restart their 5 ms timer for ever. */
+/* While other threads are known to want the GIL, a busy loop sleeps this long, without it, in
+ * every such period.  A thread that waits for the GIL needs some 10 to 50 us to wake up and
+ * take it: shorter releases come and go before it can, and each restarts the 5 ms after which
+ * it may insist.  So a release is either long enough or left out. */
+static const int64_t GIL_WINDOW_NS = 20 * 1000;
+static const int64_t GIL_PERIOD_NS = 100 * 1000;
+
+/* True while other threads are known to want the GIL: a job is out at an executor, or a call
+ * from another thread came lately. */
 static bool
-turn_yields_gil(hl_loop *loop)
+turn_has_rivals(hl_loop *loop)
 {
+    if (HL_FREE_THREADED) {
+        return false;
+    }
     if (__atomic_load_n(&loop->executor_jobs, __ATOMIC_RELAXED) > 0) {
         return true;
     }
@@ -92,6 +101,21 @@ turn_yields_gil(hl_loop *loop)
     }
     loop->foreign_until_ns = 0;
     return false;
+}
+
+/* True if it is time for the busy loop to sleep a moment for the others. */
+static bool
+turn_owes_window(hl_loop *loop)
+{
+    if (!turn_has_rivals(loop)) {
+        return false;
+    }
+    int64_t now = hl_clock_ns();
+    if (now - loop->last_window_ns < GIL_PERIOD_NS) {
+        return false;
+    }
+    loop->last_window_ns = now;
+    return true;
 }
 
 /* The descriptors of the user, not those of the loop itself. */
@@ -116,25 +140,6 @@ turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
     count = hl_poller_wait(&loop->poller, timeout_ns, events, EVENTS_PER_WAIT);
     Py_END_ALLOW_THREADS;
     __atomic_store_n(&loop->is_sleeping, 0, __ATOMIC_SEQ_CST);
-    return count;
-}
-
-static int
-turn_poll(hl_loop *loop, bool yields_gil, bool has_watches, hl_poll_event *events)
-{
-    int count = 0;
-    if (yields_gil) {
-        Py_BEGIN_ALLOW_THREADS;
-        /* Hand the processor over as well, or the waiter wakes up too late to get in. */
-        sched_yield();
-        if (has_watches) {
-            count = hl_poller_wait(&loop->poller, 0, events, EVENTS_PER_WAIT);
-        }
-        Py_END_ALLOW_THREADS;
-    }
-    else if (has_watches) {
-        count = hl_poller_wait(&loop->poller, 0, events, EVENTS_PER_WAIT);
-    }
     return count;
 }
 
@@ -170,13 +175,15 @@ turn_collect(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
         }
         count = turn_sleep(loop, timeout_ns, events);
     }
+    else if (turn_owes_window(loop)) {
+        int error = hl_poller_open_wake(&loop->poller);
+        count = error < 0 ? error : turn_sleep(loop, GIL_WINDOW_NS, events);
+    }
+    else if (turn_has_watches(loop)) {
+        count = hl_poller_wait(&loop->poller, 0, events, EVENTS_PER_WAIT);
+    }
     else {
-        bool has_watches = turn_has_watches(loop);
-        bool yields_gil = turn_yields_gil(loop);
-        if (!has_watches && !yields_gil) {
-            return 0; /* nothing to see: no system call */
-        }
-        count = turn_poll(loop, yields_gil, has_watches, events);
+        return 0; /* nothing to see: no system call */
     }
     if (count == -EINTR) {
         return PyErr_CheckSignals() < 0 ? -1 : 0;
