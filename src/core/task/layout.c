@@ -111,8 +111,14 @@ shift_of(const char *name)
 static bool
 field_holds(const field *expected, PyObject *object, PyObject *value)
 {
-    const char *place =
-        (const char *)object + expected->offset + shift_of(expected->name);
+    size_t offset = expected->offset + shift_of(expected->name);
+    const char *place = (const char *)object + offset;
+    size_t width = expected->kind == FIELD_POINTER ? sizeof(PyObject *)
+                   : expected->kind == FIELD_INT   ? sizeof(int)
+                                                   : sizeof(char);
+    if (offset + width > (size_t)Py_TYPE(object)->tp_basicsize) {
+        return false; /* no such field in this object: nothing to read there */
+    }
     long number = PyLong_Check(value) ? PyLong_AsLong(value) : 0;
     switch (expected->kind) {
     case FIELD_POINTER:
