@@ -140,6 +140,10 @@ turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
     count = hl_poller_wait(&loop->poller, timeout_ns, events, EVENTS_PER_WAIT);
     Py_END_ALLOW_THREADS;
     __atomic_store_n(&loop->is_sleeping, 0, __ATOMIC_SEQ_CST);
+    if (turn_has_rivals(loop)) {
+        loop->last_window_ns =
+            hl_clock_ns(); /* this wait was one: no other is owed yet */
+    }
     return count;
 }
 
