@@ -13,72 +13,44 @@
 
 /* Interned names, each as state->str.<name>. */
 #define HL_NAMES(X)                                                                    \
-    X(add)                                                                             \
     X(add_done_callback)                                                               \
-    X(aclose)                                                                          \
     X(_asyncio_future_blocking)                                                        \
-    X(_asyncio_awaited_by)                                                             \
     X(_loop)                                                                           \
     X(call_at)                                                                         \
-    X(call_exception_handler)                                                          \
-    X(call_later)                                                                      \
     X(call_soon)                                                                       \
-    X(call_soon_threadsafe)                                                            \
     X(cancel)                                                                          \
-    X(close)                                                                           \
     X(context)                                                                         \
     X(coro)                                                                            \
-    X(create_future)                                                                   \
     X(create_task)                                                                     \
     X(_create_task_with_factory)                                                       \
     X(_check_callback)                                                                 \
-    X(discard)                                                                         \
     X(eager_start)                                                                     \
     X(exception)                                                                       \
-    X(firstiter)                                                                       \
-    X(finalizer)                                                                       \
     X(future)                                                                          \
     X(get_debug)                                                                       \
     X(_get_running_loop)                                                               \
     X(_set_running_loop)                                                               \
-    X(get_event_loop)                                                                  \
     X(get_loop)                                                                        \
-    X(handle)                                                                          \
     X(is_running)                                                                      \
-    X(limit)                                                                           \
-    X(file)                                                                            \
     X(loop)                                                                            \
-    X(message)                                                                         \
     X(msg)                                                                             \
     X(name)                                                                            \
     X(result)                                                                          \
     X(_run_once)                                                                       \
     X(run)                                                                             \
     X(run_forever)                                                                     \
-    X(stop)                                                                            \
     X(_run)                                                                            \
-    X(send)                                                                            \
-    X(source_traceback)                                                                \
-    X(task)                                                                            \
-    X(_fork_error)                                                                     \
     X(throw)                                                                           \
     X(time)                                                                            \
-    X(PENDING)                                                                         \
-    X(CANCELLED)                                                                       \
-    X(FINISHED)                                                                        \
     X(_asyncgen_firstiter_hook)                                                        \
     X(_asyncgen_finalizer_hook)                                                        \
     X(_set_coroutine_origin_tracking)                                                  \
     X(_write_to_self)                                                                  \
     X(_prepare_to_block)                                                               \
     X(_after_block)                                                                    \
-    X(_handle_failed)                                                                  \
     X(_timer_handle_cancelled)                                                         \
-    X(log_destroy_pending)                                                             \
     X(_log_destroy_pending)                                                            \
-    X(_report_slow)                                                                    \
     X(remove_done_callback)                                                            \
-    X(set_result)                                                                      \
     X(callback)                                                                        \
     X(args)                                                                            \
     X(when)                                                                            \

@@ -30,7 +30,6 @@ override_name(const hl_state *state, int i)
         state->str.get_debug,
         state->str.is_running,
         state->str._write_to_self,
-        state->str.create_task,
         state->str._run_once,
     };
     return names[i];

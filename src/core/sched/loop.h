@@ -20,9 +20,8 @@ enum {
     HL_OVERRIDE_GET_DEBUG = 1 << 3,
     HL_OVERRIDE_IS_RUNNING = 1 << 4,
     HL_OVERRIDE_WRITE_TO_SELF = 1 << 5,
-    HL_OVERRIDE_CREATE_TASK = 1 << 6,
-    HL_OVERRIDE_RUN_ONCE = 1 << 7,
-    HL_OVERRIDE_COUNT = 8
+    HL_OVERRIDE_RUN_ONCE = 1 << 6,
+    HL_OVERRIDE_COUNT = 7
 };
 
 /* Python attributes of asyncio's loop that live in the struct and not in a dict, so that a

@@ -308,12 +308,11 @@ turn_run_ready(hl_loop *loop)
 }
 
 static int
-turn_fork_error(hl_loop *loop)
+turn_fork_error(void)
 {
     PyErr_SetString(PyExc_RuntimeError,
                     "The event loop was running when the process forked; "
                     "the child must create its own event loop");
-    (void)loop;
     return -1;
 }
 
@@ -349,7 +348,7 @@ hl_loop_turn(hl_loop *loop)
         return -1;
     }
     if (loop->is_forked_running) {
-        return turn_fork_error(loop);
+        return turn_fork_error();
     }
     /* 6. Python's signal handlers run here at the latest. */
     return PyErr_CheckSignals();
