@@ -49,7 +49,8 @@ class _SelectorMap(Mapping):  # type: ignore[type-arg]
         keys = {}
         for fd, file, reader, writer in self._loop._watch_list():
             events = (_READ if reader is not None else 0) | (_WRITE if writer is not None else 0)
-            keys[fd] = selectors.SelectorKey(file, fd, events, (reader, writer))
+            registered = fd if file is None else file
+            keys[fd] = selectors.SelectorKey(registered, fd, events, (reader, writer))
         return keys
 
     def __getitem__(self, file: Any) -> selectors.SelectorKey:

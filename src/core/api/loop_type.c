@@ -9,6 +9,7 @@
 #include "api/run.h"
 #include "base/clock.h"
 #include "py/types.h"
+#include "sched/cork.h"
 #include "sched/handle.h"
 #include "sched/loop.h"
 #include "sched/timer_handle.h"
@@ -57,6 +58,7 @@ loop_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     hl_ready_init(&loop->ready);
     hl_heap_init(&loop->timers);
     hl_poller_init(&loop->poller);
+    loop->is_corking = true;
 #if HL_FREE_THREADED
     hl_ready_init(&loop->inbox);
 #endif
@@ -106,6 +108,7 @@ loop_drop_timers(hl_loop *loop)
 static void
 loop_drop_work(hl_loop *loop)
 {
+    hl_cork_drop(loop);
     hl_ready_clear(&loop->ready);
 #if HL_FREE_THREADED
     hl_ready_clear(&loop->inbox);
@@ -132,6 +135,7 @@ loop_tp_traverse(PyObject *self, visitproc visit, void *arg)
 {
     hl_loop *loop = (hl_loop *)self;
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(loop->corked);
     for (int i = 0; i < HL_ATTR_COUNT; i++) {
         Py_VISIT(loop->attrs[i]);
     }
@@ -158,6 +162,8 @@ loop_dealloc(PyObject *self)
     loop_tp_clear(self);
     hl_ready_fini(&loop->ready);
     hl_heap_fini(&loop->timers);
+    hl_spans_fini(&loop->corked_spans);
+    PyMem_RawFree(loop->read_buffer);
 #if HL_FREE_THREADED
     hl_ready_fini(&loop->inbox);
 #endif
@@ -187,6 +193,7 @@ hl_loops_after_fork(hl_state *state)
     PyObject *list = PyList_New(0);
     for (hl_loop *loop = state->loops; loop != NULL; loop = loop->next) {
         hl_poller_forget(&loop->poller);
+        hl_cork_drop(loop); /* the parent sends it */
         loop->is_wakeup_prepared = false;
         loop->is_sleeping = 0;
         loop->executor_jobs = 0;

@@ -8,6 +8,7 @@
 #define HL_SCHED_LOOP_H
 
 #include "base/heap.h"
+#include "base/spans.h"
 #include "poll/poller.h"
 #include "py/state.h"
 #include "sched/ready.h"
@@ -49,12 +50,24 @@ typedef enum {
     HL_ATTR_COUNT
 } hl_loop_attr;
 
-/* What add_reader and add_writer registered for one descriptor. */
+/* What is watched of one descriptor: by handles (add_reader and add_writer) or by native
+ * objects, which say by a hl_run what is to be pushed when the descriptor is ready. */
 typedef struct {
-    PyObject *reader; /* owned handle, or NULL */
-    PyObject *writer; /* owned handle, or NULL */
-    PyObject *file;   /* owned: the object or number it was registered with, or NULL */
+    PyObject *reader;    /* owned: a handle or a native object, or NULL */
+    PyObject *writer;    /* owned, likewise */
+    hl_run run_reader;   /* of a native reader; NULL for a handle */
+    hl_run run_writer;   /* likewise */
+    PyObject *file;      /* owned: what handles were registered with, or NULL */
+    PyObject *transport; /* borrowed: the open transport that owns the descriptor (it
+                            takes itself out when it closes or dies), or NULL */
 } hl_watch;
+
+/* Sends what an object holds back until the end of the entry (sched/cork.h).  Borrows
+ * object.  Returns 0, or -1 with an exception that must leave the loop. */
+typedef int (*hl_flush)(struct hl_loop *loop, PyObject *object);
+
+/* What one read takes at most, as asyncio's transports. */
+enum { HL_READ_BUFFER_SIZE = 256 * 1024 };
 
 typedef struct hl_loop {
     PyObject_HEAD
@@ -64,6 +77,12 @@ typedef struct hl_loop {
     hl_poller poller;
     hl_watch *watches; /* owned; indexed by descriptor */
     size_t watch_count;
+
+    PyObject
+        *corked; /* owned: what holds bytes back until the end of this entry, or NULL */
+    hl_flush flush_corked;
+    hl_spans corked_spans; /* the bytes; each owner is an owned bytes object */
+    char *read_buffer; /* owned, HL_READ_BUFFER_SIZE bytes; NULL until first needed */
 
     PyObject *attrs[HL_ATTR_COUNT]; /* owned; NULL: the default */
 
@@ -75,6 +94,8 @@ typedef struct hl_loop {
     bool is_debug;
     bool is_closed;
     bool is_stopping;
+    bool is_in_entry; /* an entry of the ready queue is running: bytes may be corked */
+    bool is_corking;  /* false: every write goes to the kernel at once */
     bool is_forked_running;  /* it was running in the parent when this process forked */
     bool is_wakeup_prepared; /* _prepare_to_block was called in this run_forever */
     bool is_internal_watched; /* the signal socket counts among poller.registered */

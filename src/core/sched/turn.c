@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "py/error.h"
+#include "sched/cork.h"
 #include "sched/handle.h"
 #include "sched/timer_handle.h"
 #include "sched/watch.h"
@@ -291,19 +292,39 @@ turn_run_slowly(hl_loop *loop, hl_ready_entry *entry)
     return result != NULL ? 0 : -1;
 }
 
+/* Send what the entry that ends held back, also if an exception leaves the loop. */
+static int
+turn_flush(hl_loop *loop, int error)
+{
+    PyObject *exception = error < 0 ? PyErr_GetRaisedException() : NULL;
+    if (hl_cork_flush(loop) < 0) {
+        error = -1;
+    }
+    if (exception != NULL) {
+        PyErr_SetRaisedException(exception); /* the first one counts */
+    }
+    return error;
+}
+
 /* Run exactly the entries that are present now: what they add runs in the next turn. */
 static int
 turn_run_ready(hl_loop *loop)
 {
     int error = 0;
+    bool was_in_entry = loop->is_in_entry; /* a turn may be run by a callback */
+    loop->is_in_entry = true;
     for (size_t n = loop->ready.count; error == 0 && n > 0 && loop->ready.count > 0;
          n--) {
         hl_ready_entry entry = hl_ready_take(&loop->ready);
         error = loop->is_debug ? turn_run_slowly(loop, &entry)
                                : entry.run(loop, entry.owner, entry.argument);
+        if (loop->corked != NULL) {
+            error = turn_flush(loop, error);
+        }
         Py_DECREF(entry.owner);
         Py_XDECREF(entry.argument);
     }
+    loop->is_in_entry = was_in_entry;
     return error;
 }
 
@@ -325,7 +346,8 @@ hl_loop_turn(hl_loop *loop)
         hl_loop_refresh_overrides(loop) < 0) {
         return -1;
     }
-    if (turn_drain_inbox(loop) < 0 || turn_timeout(loop, &timeout_ns) < 0) {
+    if (hl_cork_flush(loop) < 0 || turn_drain_inbox(loop) < 0 ||
+        turn_timeout(loop, &timeout_ns) < 0) {
         return -1;
     }
     int count = turn_collect(loop, timeout_ns, events);

@@ -34,21 +34,34 @@ watch_place(hl_loop *loop, int fd, int kind)
     return kind == HL_POLL_READ ? &watch->reader : &watch->writer;
 }
 
-/* Cancel a handle that left its place; steals it. */
-static int
-watch_retire(PyObject *handle)
+static hl_run *
+watch_run(hl_loop *loop, int fd, int kind)
 {
-    if (handle == NULL) {
-        return 0;
-    }
-    PyObject *result = PyObject_CallMethod(handle, "cancel", NULL);
-    Py_DECREF(handle);
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
+    hl_watch *watch = &loop->watches[fd];
+    return kind == HL_POLL_READ ? &watch->run_reader : &watch->run_writer;
 }
 
-int
-hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file)
+/* What left its place; steals it.  A handle (run is NULL) is cancelled. */
+static int
+watch_retire(PyObject *watcher, hl_run run)
+{
+    if (watcher == NULL) {
+        return 0;
+    }
+    PyObject *result = NULL;
+    if (run == NULL) {
+        result = PyObject_CallMethod(watcher, "cancel", NULL);
+    }
+    Py_DECREF(watcher);
+    Py_XDECREF(result);
+    return run != NULL || result != NULL ? 0 : -1;
+}
+
+/* Have the kernel watch fd for kind too, and put watcher there; run: see hl_watch.  file
+ * is NULL with a native object. */
+static int
+watch_put(hl_loop *loop, int fd, int kind, PyObject *watcher, hl_run run,
+          PyObject *file)
 {
     if ((size_t)fd >= loop->watch_count && watch_grow(loop, fd) < 0) {
         return -1;
@@ -58,13 +71,45 @@ hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file)
     if (error < 0) {
         return hl_error_set(error);
     }
-    PyObject *old_file = loop->watches[fd].file;
-    loop->watches[fd].file = Py_NewRef(file);
     PyObject **place = watch_place(loop, fd, kind);
+    hl_run *place_run = watch_run(loop, fd, kind);
     PyObject *old = *place;
-    *place = Py_NewRef(handle);
-    Py_XDECREF(old_file);
-    return watch_retire(old);
+    hl_run old_run = *place_run;
+    *place = Py_NewRef(watcher);
+    *place_run = run;
+    if (file != NULL) {
+        PyObject *old_file = loop->watches[fd].file;
+        loop->watches[fd].file = Py_NewRef(file);
+        Py_XDECREF(old_file);
+    }
+    return watch_retire(old, old_run);
+}
+
+int
+hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file)
+{
+    return watch_put(loop, fd, kind, handle, NULL, file);
+}
+
+int
+hl_watch_add_native(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run)
+{
+    return watch_put(loop, fd, kind, object, run, NULL);
+}
+
+int
+hl_watch_set_transport(hl_loop *loop, int fd, PyObject *transport)
+{
+    if ((size_t)fd >= loop->watch_count) {
+        if (transport == NULL) {
+            return 0;
+        }
+        if (watch_grow(loop, fd) < 0) {
+            return -1;
+        }
+    }
+    loop->watches[fd].transport = transport;
+    return 0;
 }
 
 int
@@ -78,6 +123,7 @@ hl_watch_remove(hl_loop *loop, int fd, int kind)
     if (old == NULL) {
         return 0;
     }
+    hl_run old_run = *watch_run(loop, fd, kind);
     *place = NULL;
     int interest = hl_poller_interest(&loop->poller, fd) & ~kind;
     int error = hl_poller_watch(&loop->poller, fd, interest);
@@ -87,7 +133,7 @@ hl_watch_remove(hl_loop *loop, int fd, int kind)
         loop->watches[fd].file = NULL;
     }
     Py_XDECREF(file);
-    if (watch_retire(old) < 0) {
+    if (watch_retire(old, old_run) < 0) {
         return -1;
     }
     return error < 0 ? hl_error_set(error) : 1;
@@ -104,13 +150,17 @@ hl_watch_find(const hl_loop *loop, PyObject *file)
     return -1;
 }
 
-/* Push one handle, or drop its registration if it was cancelled from outside. */
+/* Push one watcher; drop the registration of a handle that was cancelled from outside. */
 static int
 watch_push(hl_loop *loop, int fd, int kind)
 {
     PyObject *handle = *watch_place(loop, fd, kind);
     if (handle == NULL) {
         return 0;
+    }
+    hl_run run = *watch_run(loop, fd, kind);
+    if (run != NULL) {
+        return hl_loop_push(loop, run, Py_NewRef(handle), NULL);
     }
     if (PyObject_TypeCheck(handle, loop->state->HandleType) &&
         hl_handle_is_cancelled((hl_handle *)handle)) {
@@ -150,7 +200,7 @@ hl_watch_list(const hl_loop *loop)
         }
         PyObject *item = Py_BuildValue("(nOOO)",
                                        (Py_ssize_t)fd,
-                                       watch->file,
+                                       watch->file ? watch->file : Py_None,
                                        watch->reader ? watch->reader : Py_None,
                                        watch->writer ? watch->writer : Py_None);
         if (item == NULL || PyList_Append(list, item) < 0) {

@@ -1,8 +1,8 @@
-/* Descriptors watched by add_reader and add_writer.
+/* Descriptors watched by add_reader and add_writer, and by native objects (transports).
  *
- * Each watched descriptor has a reader handle, a writer handle, or both.  Replacing or
- * removing one cancels its handle, so that an event collected before and not yet
- * dispatched calls nobody, exactly as on asyncio.
+ * Each watched descriptor has a reader, a writer, or both.  Replacing or removing a handle
+ * cancels it, so that an event collected before and not yet dispatched calls nobody,
+ * exactly as on asyncio; a native object notes for itself that it is no longer due.
  * Reference: https://docs.python.org/3/library/asyncio-eventloop.html#watching-file-descriptors */
 #ifndef HL_SCHED_WATCH_H
 #define HL_SCHED_WATCH_H
@@ -14,8 +14,24 @@
  * Returns 0, or -1 with OSError: nothing is watched by it then. */
 int hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file);
 
+/* The same with a native object: run is pushed with it when fd is ready.  It has to bear
+ * that run comes once more after a removal. */
+int hl_watch_add_native(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run);
+
 /* Stop watching fd for kind.  Returns 1 if it was watched, 0 if not, -1 on error. */
 int hl_watch_remove(hl_loop *loop, int fd, int kind);
+
+/* The open transport that owns fd: borrowed, or NULL. */
+static inline PyObject *
+hl_watch_transport(const hl_loop *loop, int fd)
+{
+    return fd >= 0 && (size_t)fd < loop->watch_count ? loop->watches[fd].transport
+                                                     : NULL;
+}
+
+/* Note that transport (borrowed; NULL: none) owns fd.  Returns 0, or -1 with MemoryError,
+ * which cannot happen if fd was noted before. */
+int hl_watch_set_transport(hl_loop *loop, int fd, PyObject *transport);
 
 /* The descriptor that was registered as `file` (by identity), or -1. */
 int hl_watch_find(const hl_loop *loop, PyObject *file);
