@@ -6,6 +6,7 @@
 #include "sched/loop.h"
 #include "sched/timer_handle.h"
 #include "task/step.h"
+#include "task/step_callable.h"
 
 /* -- plain attributes with a default ------------------------------------------------------ */
 
@@ -230,10 +231,9 @@ handle_of_entry(hl_loop *loop, const hl_ready_entry *entry)
         return Py_NewRef(owner);
     }
     bool is_wakeup = entry->run == hl_task_wakeup_run;
-    PyObject *callable =
-        is_wakeup ? hl_task_wakeup_callable(owner)
-                  : PyObject_CallFunctionObjArgs(
-                        (PyObject *)loop->state->TaskStepType, owner, argument, NULL);
+    PyObject *callable = is_wakeup
+                             ? hl_task_wakeup_callable(owner)
+                             : hl_task_step_callable(loop->state, owner, argument);
     if (callable == NULL) {
         return NULL;
     }

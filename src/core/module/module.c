@@ -13,7 +13,7 @@
 #include "task/future_iter.h"
 #include "task/layout.h"
 #include "task/registry.h"
-#include "task/step.h"
+#include "task/step_callable.h"
 #include "task/task.h"
 
 #ifndef HL_BUILD_FLAGS
@@ -383,11 +383,12 @@ make_task_types(PyObject *module, hl_state *state)
         state->FutureType =
             (PyTypeObject *)Py_NewRef((PyObject *)state->StockFutureType);
         state->TaskType = (PyTypeObject *)Py_NewRef((PyObject *)state->StockTaskType);
-        return hl_step_type_init(module, state);
+        return hl_step_callable_type_init(module, state);
     }
     if (hl_future_iter_type_init(module, state) < 0 ||
         hl_future_type_init(module, state) < 0 ||
-        hl_step_type_init(module, state) < 0 || hl_task_type_init(module, state) < 0) {
+        hl_step_callable_type_init(module, state) < 0 ||
+        hl_task_type_init(module, state) < 0) {
         return -1;
     }
     return 0;

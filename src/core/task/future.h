@@ -37,19 +37,11 @@ int hl_future_set_exception_lock_held(hl_state *state, hl_future *future,
 /* Cancelled, with message (borrowed; NULL: none).  Returns 1, 0 if it was done, or -1. */
 int hl_future_cancel_lock_held(hl_state *state, hl_future *future, PyObject *message);
 
-/* Call callback (borrowed) with the future when it is done, in context (borrowed). */
-int hl_future_add_callback_lock_held(hl_state *state, hl_future *future,
-                                     PyObject *callback, PyObject *context);
-
 /* The result.  Returns new, or NULL with the exception of the future raised. */
 PyObject *hl_future_result_lock_held(hl_state *state, hl_future *future);
 
 /* The CancelledError to raise: the stored one, once, or a fresh one.  New, or NULL. */
 PyObject *hl_future_make_cancelled_error(hl_state *state, hl_future *future);
-
-/* loop.call_soon(callback, argument, context=context) on any loop; argument may be NULL. */
-int hl_call_soon(hl_state *state, PyObject *loop, PyObject *callback,
-                 PyObject *argument, PyObject *context);
 
 /* Drop what Future's fields own: part of dealloc, of future and task. */
 void hl_future_drop_fields(hl_future *future);

@@ -3,14 +3,12 @@
  * Two ways lead here.  On a hotloop loop the ready queue holds {run, task, argument} and
  * the run function publishes the task, enters its context and steps.  Everywhere else (a
  * foreign loop, debug mode, a replaced call_soon) loop.call_soon gets a callable, and its
- * handle entered the context already.  Both end in the same step. */
+ * handle entered the context already (step_callable.h).  Both end in the same step. */
 #ifndef HL_TASK_STEP_H
 #define HL_TASK_STEP_H
 
 #include "sched/loop.h"
 #include "task/layout.h"
-
-int hl_step_type_init(PyObject *module, hl_state *state);
 
 /* Schedule the next step; exception (borrowed, or NULL) is thrown into the coroutine.
  * Returns 0 or -1. */
@@ -22,8 +20,9 @@ int hl_task_wake_soon(hl_state *state, PyObject *task, PyObject *future);
 /* hl_run of a wake-up: argument is the future that is done. */
 int hl_task_wakeup_run(hl_loop *loop, PyObject *task, PyObject *future);
 
-/* The callable `task_wakeup` bound to task, as asyncio's futures hold it.  New, or NULL. */
-PyObject *hl_task_wakeup_callable(PyObject *task);
+/* What the awaited future raises: new, or NULL if it has a result, which the coroutine's own
+ * iterator reads.  A native future is asked directly.  Sets no exception. */
+PyObject *hl_task_awaited_exception(hl_state *state, PyObject *future);
 
 /* Resume the coroutine once, under the task's critical section.  The task is current and
  * its context entered.  Returns 0, or -1 with an exception for whoever runs the step. */
