@@ -54,6 +54,29 @@ def short_id(test_id):
     return test_id.removeprefix("test.test_asyncio.")
 
 
+PIPE_TRANSPORTS_ON_TEST_LOOP = (
+    "ReadPipeTransportTests.test_ctor",
+    "ReadPipeTransportTests.test__close",
+    "ReadPipeTransportTests.test__read_ready_eof",
+    "ReadPipeTransportTests.test_pause_reading",
+    "ReadPipeTransportTests.test_resume_reading",
+    "WritePipeTransportTests.test_ctor",
+    "WritePipeTransportTests.test__read_ready",
+    "WritePipeTransportTests.test__write_ready",
+    "WritePipeTransportTests.test__write_ready_again",
+    "WritePipeTransportTests.test__write_ready_closing",
+    "WritePipeTransportTests.test__write_ready_empty",
+    "WritePipeTransportTests.test__write_ready_err",
+    "WritePipeTransportTests.test__write_ready_partial",
+    "WritePipeTransportTests.test_abort",
+    "WritePipeTransportTests.test_write",
+    "WritePipeTransportTests.test_write_again",
+    "WritePipeTransportTests.test_write_buffer",
+    "WritePipeTransportTests.test_write_eof",
+    "WritePipeTransportTests.test_write_err",
+    "WritePipeTransportTests.test_write_no_data",
+    "WritePipeTransportTests.test_write_partial",
+)
 EXCLUSIONS = (
     Exclusion(
         "test_free_threading.Test*PyFreeThreading."
@@ -104,5 +127,13 @@ EXCLUSIONS = (
         "test_base_events.BaseEventLoopTests.test_single_selecter_event_callback_after_stopping",
         SELECTORS,
         "Has a mock in the place of the selector return an event.",
+    ),
+    *(
+        Exclusion(
+            f"test_unix_events.Unix{name}",
+            NOT_OURS,
+            "Asks CPython's TestLoop which readers and writers asyncio's own pipe transport added.",
+        )
+        for name in PIPE_TRANSPORTS_ON_TEST_LOOP
     ),
 )

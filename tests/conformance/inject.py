@@ -68,6 +68,7 @@ class Injection:
             return
         if "test.test_asyncio.utils" in sys.modules:
             replace_test_loops(sys.modules["test.test_asyncio.utils"])
+        replace_loops_of_selectors(module)
         adapter = ADAPTERS.get(module.__name__.rpartition(".")[2])
         if adapter is not None:
             adapter(self, module)
@@ -140,6 +141,17 @@ def replace_test_loops(utils):
     utils.TestCase.new_test_loop = new_test_loop_of_hotloop
 
 
+def replace_loops_of_selectors(module):
+    """Let the classes that test one selector each make hotloop's loop, which has its own poller."""
+
+    def create_event_loop(test):
+        return hotloop.new_event_loop()
+
+    for value in list(vars(module).values()):
+        if isinstance(value, type) and "create_event_loop" in vars(value):
+            value.create_event_loop = create_event_loop
+
+
 # Tests that use a TestLoop's own methods although they give it no time generator.
 NEEDS_TEST_LOOP = ()
 
@@ -183,17 +195,37 @@ def adapt_runners(injection, module):
 
 
 def adapt_events(injection, module):
-    """Let the classes that test one selector each make hotloop's loop, which has its own poller."""
+    """Let the tests make pure-Python tasks where they replace the functions that those call.
 
-    def create_event_loop(test):
-        return hotloop.new_event_loop()
-
-    for value in list(vars(module).values()):
-        if isinstance(value, type) and "create_event_loop" in vars(value):
-            value.create_event_loop = create_event_loop
-    # Puts the Python functions that know the running loop in the place of those in C, which only
-    # Python tasks take notice of.
+    They put the Python functions that know the running loop in the place of those in C, which only
+    Python tasks take notice of.
+    """
     after_set_up(module.TestPyGetEventLoop, lambda test: use_python_tasks(test.loop))
+
+
+class SysOfUnixEvents:
+    """Reads sys where asyncio.unix_events does, in which a test replaces it by a mock."""
+
+    def __getattr__(self, name):
+        return getattr(asyncio.unix_events.sys, name)
+
+
+def adapt_unix_events(injection, module):
+    """Let hotloop's close() and asyncio's code for signals meet what the tests replace."""
+    hotloop._loop.sys = SysOfUnixEvents()
+    # Inherited code makes the handles of signals.
+    asyncio.Handle = asyncio.events.Handle
+    if hasattr(module, "PidfdChildWatcherTests"):
+        # Counts descriptors; the loop's own ones are opened when it first waits.
+        after_set_up(
+            module.PidfdChildWatcherTests,
+            lambda test: test.loop.run_until_complete(asyncio.sleep(0.001)),
+        )
+
+
+def adapt_server_context(injection, module):
+    """Replace the loop factory that a class took over when the module was imported."""
+    module.AsyncioEventLoopTests.loop_factory = staticmethod(hotloop.new_event_loop)
 
 
 def adapt_mock_selector(class_name, injection, module):
@@ -225,6 +257,8 @@ ADAPTERS = {
     "test_graph": adapt_graph,
     "test_runners": adapt_runners,
     "test_events": adapt_events,
+    "test_unix_events": adapt_unix_events,
+    "test_server_context": adapt_server_context,
     "test_base_events": functools.partial(adapt_mock_selector, "BaseEventLoopTests"),
     "test_pep492": functools.partial(adapt_mock_selector, "BaseTest"),
 }

@@ -89,6 +89,9 @@ class Module:
 
 SINCE_3_14 = sys.version_info >= (3, 14)
 TASK_ONLY = "Loop Task steps"
+# Not here: test_selector_events, which drives the private transports of asyncio's selector loop
+# with mocks of sockets and selectors, and what belongs to another platform (test_proactor_events,
+# test_windows_events, test_windows_utils).
 IN_TEST_ASYNCIO = (
     Module("tasks", types="Task Future steps", pairs=True),
     # Takes the types since 3.14.
@@ -114,6 +117,16 @@ IN_TEST_ASYNCIO = (
     Module("protocols", uses=""),
     Module("transports", uses=""),
     Module("tools", uses=""),
+    Module("sock_lowlevel"),
+    Module("sendfile"),
+    Module("server"),
+    Module("server_context"),
+    Module("streams"),
+    Module("buffered_proto"),
+    Module("ssl"),
+    Module("sslproto"),
+    Module("subprocess"),
+    Module("unix_events"),
 )
 ELSEWHERE = (
     Module("test.test_asyncgen"),
