@@ -6,6 +6,9 @@ import sys
 
 from benchmarks import loops, plot, registry, report, runner
 
+DEFAULT_LOOPS = ["hotloop", "uvloop", "zuvloop", "rloop", "zloop", "rsloop", "asyncio"]
+DEFAULT_LOOPS += ["uvloop+aiofastnet", "asyncio+aiofastnet", *loops.SERVERS]
+
 
 def _names(text):
     return [name.strip() for name in text.split(",") if name.strip()]
@@ -19,11 +22,13 @@ def _parse(arguments):
     parser.add_argument(
         "--loops",
         type=_names,
-        default=["hotloop", "uvloop", "zuvloop", "rloop", "zloop", "rsloop", "asyncio"],
+        default=DEFAULT_LOOPS,
         metavar="NAME,...",
-        help="loops by name or module:factory, in this order; NAME@DIRECTORY imports from there",
+        help="loops by name or module:factory, in this order; NAME@DIRECTORY imports from there, "
+        "NAME+aiofastnet patches the loop; C-epoll and C-libuv are servers in C",
     )
     parser.add_argument("--rows", type=_names, metavar="NAME,...", help="rows (all)")
+    parser.add_argument("--group", choices=registry.GROUPS, help="the rows of one table (all)")
     parser.add_argument("--base", default="uvloop", help="the loop of ratio 1 (uvloop)")
     parser.add_argument("--rounds", type=int, default=5, help="fresh processes a row and loop (5)")
     parser.add_argument("--seconds", type=float, default=0.5, help="time of one process (0.5)")
@@ -37,13 +42,15 @@ def _parse(arguments):
     if options.quick:
         options.rounds, options.seconds = 1, 0.02
     known_rows = registry.all_rows()
-    options.rows = options.rows or list(known_rows)
+    options.rows = options.rows or [
+        name for name, row in known_rows.items() if options.group in (None, row.group)
+    ]
     for name in options.rows:
         if name not in known_rows:
             parser.error(f"unknown row {name!r}; --list shows them")
     for name in [*options.loops, options.base]:
         try:
-            loops.split_loop_name(name)
+            loops.check_name(name)
         except ValueError as error:
             parser.error(str(error))
     if options.rounds < 1:

@@ -66,7 +66,8 @@ def import_beyond_asyncio(case):
     return _import_ms(case, ["asyncio"], [module])
 
 
-def _resident_bytes():
+def resident_bytes():
+    """Return the resident memory of this process."""
     with open("/proc/self/statm", "rb") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -74,10 +75,10 @@ def _resident_bytes():
 async def _bytes_per_task(case, make_coroutine):
     """Growth of the resident memory per waiting task."""
     gc.collect()
-    before = _resident_bytes()
+    before = resident_bytes()
     tasks = [case.loop.create_task(make_coroutine()) for _ in range(MANY)]
     await asyncio.sleep(0)
-    grown = _resident_bytes() - before
+    grown = resident_bytes() - before
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

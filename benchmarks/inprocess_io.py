@@ -2,6 +2,8 @@
 
 import asyncio
 import asyncio.subprocess
+import contextlib
+import mmap
 import os
 import socket
 
@@ -130,3 +132,23 @@ async def subprocess_cat_pipe(case):
             process = await asyncio.create_subprocess_exec("cat", stdin=pipe, stdout=pipe)
             output, _ = await process.communicate(b"a line\n")
             assert output == b"a line\n"
+
+
+BALLAST = 500 * 1024 * 1024
+
+
+@contextlib.contextmanager
+def _ballast():
+    """Hold 500 MiB of resident memory in small pages, as a heap that grew has it."""
+    with mmap.mmap(-1, BALLAST) as memory:
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        for start in range(0, BALLAST, mmap.PAGESIZE):
+            memory[start] = 1
+        yield
+
+
+@row(unit="us", clock="wall")
+async def subprocess_rss500(case):
+    """One child `true`, started and waited for by a process with 500 MiB of resident memory."""
+    with _ballast():
+        await subprocess_true(case)

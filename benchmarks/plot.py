@@ -33,6 +33,8 @@ def draw(results, path):
     for name in results.settings["loops"]:
         if name == base:
             continue
+        if not any(report.runs_on(results, r.name, name) for r in all_rows):
+            continue
         points = [(r.ratios[name], y) for y, r in enumerate(rows) if name in r.ratios]
         is_subject = name == report.SUBJECT
         axes.scatter(

@@ -27,7 +27,11 @@ ROW_MODULES = (
     "inprocess_io",
     "footprint",
     "floors",
+    "network",
 )
+
+# Each has a table, and a command, of its own.
+GROUPS = ("loop", "network")
 
 
 class NotApplicable(Exception):
@@ -41,10 +45,12 @@ class Row:
     name: str
     function: object
     unit: str  # of one operation: ns, us, ms, or B for bytes
-    clock: str  # "cpu", the time of the process, or "wall"; says nothing where unit is B
+    clock: str  # "cpu", the time of the process, "wall", or what the function's figure says
     operations_per_pass: int
     floor: str  # the row that says what CPython alone needs, or ""
     needs_loop: bool  # False for a floor, which is measured once a round and not per loop
+    group: str = "loop"  # the table it stands in
+    kinds: tuple = (loops.LOOP,)  # what it runs on
 
     @property
     def operation(self):
@@ -58,6 +64,8 @@ class Row:
             "unit": unit,
             "floor": self.floor,
             "needs_loop": self.needs_loop,
+            "group": self.group,
+            "kinds": list(self.kinds),
             "operation": self.operation,
         }
 
@@ -65,13 +73,15 @@ class Row:
 _rows = {}
 
 
-def row(*, unit="ns", clock="cpu", operations_per_pass=1, floor="", needs_loop=True):
-    """Register the decorated function as the row of its name."""
+def row(*, unit="ns", clock="cpu", operations_per_pass=1, floor="", needs_loop=True, **where):
+    """Register the decorated function as the row of its name; `where` is group and kinds."""
 
     def register(function):
         name = function.__name__
         assert name not in _rows, f"two rows are called {name}"
-        _rows[name] = Row(name, function, unit, clock, operations_per_pass, floor, needs_loop)
+        _rows[name] = Row(
+            name, function, unit, clock, operations_per_pass, floor, needs_loop, **where
+        )
         return function
 
     return register
@@ -93,6 +103,7 @@ class Case:
         self.passes = 1
         self.elapsed_ns = 0
         self.reports = []  # what the loop told its exception handler
+        self.details = {}  # figures beside the row's own, by name
         self._clock = time.process_time_ns if clock == "cpu" else time.perf_counter_ns
 
     @functools.cached_property

@@ -8,14 +8,26 @@
    behind, else level.  The best peer is the other loop with the smallest median figure.
 
 No row and no loop is left out: what was not measured is shown as such, with the reason below.
+Servers in C are shown beside the loops, but are no peers: they are what no loop can be better than.
 """
 
 import dataclasses
 import statistics
 
-from benchmarks.runner import AGAIN, NO_LOOP
+from benchmarks import loops
+from benchmarks.registry import GROUPS
+from benchmarks.runner import ABSENT, AGAIN, NO_LOOP
 
 SUBJECT = "hotloop"  # the loop that the verdicts are about
+
+ABSENCES = {"not_applicable": "n/a", "missing": "missing"}  # what a worker answered: the cell
+
+# Figures beside those of the network rows: the title of a table, what it takes from the details.
+DETAIL_TABLES = (
+    ("Messages, connections or requests per second; higher is better", "rate", True),
+    ("Median latency that the client saw, us; lower is better", "p50_us", False),
+    ("99th percentile of the latency, us; lower is better", "p99_us", False),
+)
 
 
 @dataclasses.dataclass
@@ -58,9 +70,18 @@ def judge(lead, noise):
 
 def absence(results, row_name, label):
     """Say in a word why there is no figure of this label in this row."""
-    if "error" in results.loops.get(label.removesuffix(AGAIN), {}):
+    name = label.removesuffix(AGAIN)
+    if not runs_on(results, row_name, name):
+        return ""
+    if results.loops.get(name, {}).keys() & ABSENT:
         return "missing"
-    return "n/a" if "not_applicable" in results.failures[row_name][label] else "FAIL"
+    answer = results.failures[row_name][label]
+    return next((word for key, word in ABSENCES.items() if key in answer), "FAIL")
+
+
+def runs_on(results, row_name, name):
+    """Whether the row is one for this loop, loop with an add-on, or server in C."""
+    return loops.kind(name) in results.rows[row_name].get("kinds", [loops.LOOP])
 
 
 def noise_by_row(results):
@@ -100,10 +121,11 @@ def row_figures(results, row_name, noise):
 
 def compare_subject(results, figures, samples):
     """Fill in the best peer, and how the subject stands against it if it is in the run."""
-    loops = results.settings["loops"]
-    peers = [name for name in loops if name != SUBJECT and name in samples]
+    names = results.settings["loops"]
+    peers = [name for name in names if name != SUBJECT and name in samples]
+    peers = [name for name in peers if loops.kind(name) != loops.SERVER]
     figures.best_peer = min(peers, key=figures.medians.get, default=None)
-    if SUBJECT not in loops:
+    if SUBJECT not in names:
         return
     if SUBJECT not in samples:
         figures.verdict = absence(results, figures.name, SUBJECT)
@@ -114,14 +136,24 @@ def compare_subject(results, figures, samples):
             figures.verdict = judge(figures.lead, figures.noise)
 
 
-def all_figures(results):
-    """Return the figures of each row that runs on a loop, in order."""
+def all_figures(results, group=None):
+    """Return the figures of each row (of a group) that runs on a loop, in order."""
     noise = noise_by_row(results)
     return [
         row_figures(results, name, noise)
         for name, facts in results.rows.items()
-        if facts["needs_loop"]
+        if facts["needs_loop"] and group in (None, facts.get("group", GROUPS[0]))
     ]
+
+
+def labels_of(results, all_rows):
+    """The columns of a table: what any of these rows runs on, at the end the base's second run
+    and the servers in C."""
+    base, names = results.settings["base"], results.settings["loops"]
+    used = [name for name in names if any(runs_on(results, f.name, name) for f in all_rows)]
+    servers = [name for name in used if loops.kind(name) == loops.SERVER]
+    labels = [name for name in used if name not in servers]
+    return [*labels, *([base + AGAIN] if base in labels else []), *servers]
 
 
 def format_figure(value):
@@ -154,26 +186,88 @@ def _noise_cell(figures):
     return f"{'' if figures.noise_is_own else '~'}{figures.noise:.1%}"
 
 
-def table(results):
-    """The Markdown table: one line for each row, one column for each loop."""
-    base, loops = results.settings["base"], results.settings["loops"]
-    labels = [*loops, base + AGAIN] if base in loops else loops
-    with_verdict = SUBJECT in loops
-    header = ["row", "unit", *labels, "floor", "best peer", "A/A"]
+def _markdown_table(header, lines, first_columns):
+    """A Markdown table whose columns between the first and the text ones hold figures."""
+    left, figures = first_columns
+    rule = ["---"] * left + ["---:"] * figures + ["---"] * (len(header) - left - figures)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *lines])
+
+
+def table(results, group=None):
+    """The Markdown table: one line for each row (of a group), one column for each loop."""
+    all_rows = all_figures(results, group)
+    labels = labels_of(results, all_rows)
+    with_floor = any(results.rows[figures.name]["floor"] for figures in all_rows)
+    with_verdict = SUBJECT in results.settings["loops"]
+    header = ["row", "unit", *labels, *(["floor"] if with_floor else []), "best peer", "A/A"]
     if with_verdict:
         header += [f"{SUBJECT} vs best", "verdict"]
-    lines = [
-        header,
-        ["---"] * 2 + ["---:"] * len(labels) + ["---"] * (len(header) - 2 - len(labels)),
-    ]
-    for figures in all_figures(results):
+    lines = []
+    for figures in all_rows:
         cells = [figures.name, results.rows[figures.name]["unit"]]
         cells += [_loop_cell(results, figures, label) for label in labels]
-        cells += [_floor_cell(results, figures.name), figures.best_peer or "", _noise_cell(figures)]
+        cells += [_floor_cell(results, figures.name)] if with_floor else []
+        cells += [figures.best_peer or "", _noise_cell(figures)]
         if with_verdict:
             cells += [f"{figures.lead:.2f}x" if figures.lead else "", figures.verdict]
         lines.append(cells)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return _markdown_table(header, lines, (2, len(labels)))
+
+
+def _detail_cell(results, row_name, label, name, higher_is_better):
+    """One figure beside the row's own, with its ratio to the base; above 1 is better."""
+    values = results.details_of(row_name, label, name)
+    if not values:
+        return ""
+    text = format_figure(statistics.median(values))
+    base = results.settings["base"]
+    base_values = results.details_of(row_name, base, name)
+    if label == base or not base_values:
+        return text
+    above, below = (values, base_values) if higher_is_better else (base_values, values)
+    return f"{text} ({statistics.median(per_round_ratios(above, below)):.2f}x)"
+
+
+def detail_table(results, group, name, higher_is_better):
+    """A table like the main one of a figure from the details, or "" if no row has it."""
+    all_rows = [f for f in all_figures(results, group) if results.details.get(f.name)]
+    labels = labels_of(results, all_rows)
+    lines = [
+        [
+            f.name,
+            *(_detail_cell(results, f.name, label, name, higher_is_better) for label in labels),
+        ]
+        for f in all_rows
+    ]
+    return _markdown_table(["row", *labels], lines, (1, len(labels))) if lines else ""
+
+
+def tables(results):
+    """All tables with their titles, as paragraphs."""
+    groups = [group for group in GROUPS if all_figures(results, group)]
+    for group in groups:
+        if len(groups) > 1:
+            yield f"**Rows of the group {group}**"
+        yield table(results, group)
+        for title, name, higher_is_better in DETAIL_TABLES:
+            text = detail_table(results, group, name, higher_is_better)
+            if text:
+                yield f"{title}:"
+                yield text
+        yield from _idle_lines(results, group)
+
+
+def _idle_lines(results, group):
+    """How much of its CPU the client in C had to spare; near none, a rate says what it can do."""
+    base = results.settings["base"]
+    shares = {
+        figures.name: statistics.median(values)
+        for figures in all_figures(results, group)
+        if (values := results.details_of(figures.name, base, "client_idle"))
+    }
+    if shares:
+        parts = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
+        yield f"CPU that the client had to spare on {base}: {parts}."
 
 
 def _floor_lines(results):
@@ -188,8 +282,8 @@ def _floor_lines(results):
 def _failure_lines(results):
     """Each loop that could not be made, and each row that a loop failed, with the reason."""
     for name, facts in results.loops.items():
-        if "error" in facts:
-            yield f"* `{name}` was not measured at all: {facts['error']}"
+        for key in facts.keys() & ABSENT:
+            yield f"* `{name}` was not measured at all: {facts[key]}"
     for row_name, failures in results.failures.items():
         for label, answer in failures.items():
             for reason in answer.values():
@@ -206,6 +300,25 @@ def _warnings(results):
             yield f"**{name} is a debug build: its figures mean nothing.**"
 
 
+def _what_is_measured(results):
+    """What the figures are, by the groups in the run."""
+    groups = {facts.get("group", GROUPS[0]) for facts in results.rows.values()}
+    words = {
+        "loop": "process CPU time per operation, or wall time where the unit says so",
+        "network": "for servers CPU time of the server (kernel and user) per message, connection "
+        "or request, the server on one CPU, the client on another",
+    }
+    return "; ".join(words[group] for group in GROUPS if group in groups)
+
+
+def _malloc(machine):
+    """Which variables that steer the allocator were set."""
+    settings = machine.get("malloc")
+    if not settings:
+        return "malloc as it is by default"
+    return "with " + " ".join(f"{name}={value}" for name, value in settings.items())
+
+
 def _conditions(results):
     """Machine, versions and method, on two lines."""
     machine, settings = results.machine, results.settings
@@ -219,16 +332,16 @@ def _conditions(results):
         f"kernel {machine['kernel']}, {machine['cpus']} x {machine['cpu']}, load "
         f"{machine['load_at_start']:.1f} to {machine['load_at_end']:.1f}. Loops: {versions}.\n\n"
         f"Medians of {rounds} of fresh processes, {settings['seconds']:g} s each; "
-        f"process CPU time per operation, or wall time where the unit says so; lower is better. In "
+        f"{_what_is_measured(results)}; lower is better. In "
         f"brackets: median of the per-round ratios to {settings['base']}, above 1 is better. "
-        f"Garbage collection {machine['gc']}. A/A: how far a second run of {settings['base']} "
-        f"(farther quartile) is from the first; `~`: the median of the other rows, as "
-        f"{settings['base']} failed in this one."
+        f"Garbage collection {machine['gc']}, {_malloc(machine)}. A/A: how far a second run of "
+        f"{settings['base']} (farther quartile) is from the first; `~`: the median of the other "
+        f"rows, as {settings['base']} failed in this one."
     )
 
 
 def markdown(results):
     """The whole report."""
     notes = [*_floor_lines(results), *_failure_lines(results)]
-    parts = [*_warnings(results), _conditions(results), table(results), "\n".join(notes)]
+    parts = [*_warnings(results), _conditions(results), *tables(results), "\n".join(notes)]
     return "\n\n".join(part for part in parts if part) + "\n"

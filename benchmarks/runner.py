@@ -22,7 +22,9 @@ from benchmarks import loops, registry
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 AGAIN = "-b"  # ends the label of the base's second run
+ABSENT = {"error", "missing"}  # answers of a worker that could not make the loop
 NO_LOOP = "python"  # the label of a floor, which runs once a round
+MALLOC_PREFIXES = ("MALLOC_", "GLIBC_TUNABLES", "PYTHONMALLOC")  # variables that move figures
 WORKER_LIMIT = 120  # seconds after which a worker counts as hanging
 
 
@@ -36,11 +38,16 @@ class Results:
     loops: dict  # loop name: version and build, or error
     samples: dict = dataclasses.field(default_factory=dict)  # row: loop: one value per round
     failures: dict = dataclasses.field(default_factory=dict)  # row: loop: what it answered
+    details: dict = dataclasses.field(default_factory=dict)  # row: loop: one dict per round
 
     def add(self, row_name, label, answer):
         """Store what a worker answered for this row and loop."""
         if "value" in answer:
             self.samples.setdefault(row_name, {}).setdefault(label, []).append(answer["value"])
+            if answer.get("details"):
+                self.details.setdefault(row_name, {}).setdefault(label, []).append(
+                    answer["details"]
+                )
         else:
             self.failures.setdefault(row_name, {})[label] = answer
 
@@ -52,6 +59,13 @@ class Results:
         if self.failed(row_name, label):
             return []
         return self.samples.get(row_name, {}).get(label, [])
+
+    def details_of(self, row_name, label, name):
+        """One value per round of a figure beside the row's own, or nothing at all."""
+        if self.failed(row_name, label):
+            return []
+        rounds = self.details.get(row_name, {}).get(label, [])
+        return [details[name] for details in rounds if name in details]
 
     def write(self, path):
         text = json.dumps(dataclasses.asdict(self), indent=1)
@@ -82,6 +96,7 @@ def describe_machine():
         "cpus": os.cpu_count(),
         "load_at_start": os.getloadavg()[0],
         "gc": "enabled",
+        "malloc": {k: v for k, v in os.environ.items() if k.startswith(MALLOC_PREFIXES)},
     }
 
 
@@ -117,8 +132,8 @@ def labels_of_row(row, loop_names, base):
     """Return (label, loop name) for each sample that a round takes of this row, in order."""
     if not row.needs_loop:
         return [(NO_LOOP, "asyncio")]
-    labels = [(name, name) for name in loop_names]
-    if base in loop_names:
+    labels = [(name, name) for name in loop_names if loops.kind(name) in row.kinds]
+    if (base, base) in labels:
         labels.append((base + AGAIN, base))
     return labels
 
@@ -139,7 +154,7 @@ def run(loop_names, row_names, *, base, rounds, seconds, progress=print):
         rows={name: rows[name].describe() for name in row_names},
         loops={name: run_worker(name) for name in loop_names},
     )
-    present = [name for name in loop_names if "error" not in results.loops[name]]
+    present = [name for name in loop_names if not results.loops[name].keys() & ABSENT]
     for round_number in range(1, rounds + 1):
         for row_name in row_names:
             progress(f"round {round_number} of {rounds}: {row_name}")

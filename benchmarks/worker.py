@@ -1,11 +1,12 @@
 """One row on one loop, measured in this process: `python -m benchmarks.worker LOOP ROW`.
 
 The runner starts a fresh one of these for each sample and reads the JSON object it prints as its
-last line: {"value": ...}, {"error": ...} with the last line of the exception, or
-{"not_applicable": ...} with the reason.  The row is called with growing numbers of passes until
-one call fills a fair share of the time, then several times with that number; the median of those
-is the value.  Garbage collection stays as CPython has it.  Without a row, the object says what
-the loop is.
+last line: {"value": ..., "details": ...}, {"error": ...} with the last line of the exception,
+{"missing": ...} with what to install, or {"not_applicable": ...} with the reason.  The row is
+called with growing numbers of passes until one call fills a fair share of the time, then several
+times with that number; the median of those is the value.  A row that returns its figure itself is
+called once.  Garbage collection stays as CPython has it.  Without a row, the object says what the
+loop is.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import statistics
 import time
 import traceback
 
-from benchmarks import loops, registry
+from benchmarks import compiled, loops, registry
 
 REPEATS = 5  # measured calls of the row
 SHARES = 8  # a call should fill this fraction of the time: the repeats and the way up to them
@@ -63,14 +64,19 @@ def measure(row, case):
     return statistics.median(samples) / operations / registry.NANOSECONDS[row.unit]
 
 
-def measure_by_name(loop_name, row_name, seconds):
-    """Measure the row of this name on a loop made for it; return its figure."""
+def answer_for(loop_name, row_name, seconds):
+    """Measure the row of this name on a loop made for it; return what main() prints."""
     row = registry.all_rows()[row_name]
     case = registry.Case(loop_name, row.clock, seconds)
     try:
-        return measure(row, case)
+        return {"value": measure(row, case), "details": case.details}
     finally:
         case.close()
+
+
+def measure_by_name(loop_name, row_name, seconds):
+    """Measure the row of this name on a loop made for it; return its figure."""
+    return answer_for(loop_name, row_name, seconds)["value"]
 
 
 def last_line(error):
@@ -88,9 +94,11 @@ def main(arguments=None):
         if options.row is None:
             answer = loops.describe(options.loop)
         else:
-            answer = {"value": measure_by_name(options.loop, options.row, options.seconds)}
+            answer = answer_for(options.loop, options.row, options.seconds)
     except registry.NotApplicable as reason:
         answer = {"not_applicable": str(reason)}
+    except compiled.Missing as reason:
+        answer = {"missing": str(reason)}
     except (Exception, KeyboardInterrupt, SystemExit) as error:
         traceback.print_exc()
         answer = {"error": last_line(error)}

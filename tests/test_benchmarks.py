@@ -5,11 +5,17 @@ is tested on made-up samples, and the order of a run on a made-up worker.
 """
 
 import asyncio
+import contextlib
 import dataclasses
+import importlib.util
 import json
 import os
+import shutil
+import socket
+import ssl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -19,7 +25,9 @@ sys.path.insert(0, str(ROOT))  # The package of the benchmarks is not installed.
 
 from benchmarks import (  # noqa: E402
     __main__,
+    compiled,
     instructions,
+    load,
     loops,
     plot,
     registry,
@@ -29,6 +37,38 @@ from benchmarks import (  # noqa: E402
 )
 
 ROWS = registry.all_rows()
+ECHO_ROWS = [name for name, row in ROWS.items() if loops.SERVER in row.kinds]
+
+# What rows need besides Python and a C compiler: something that tells whether it is there.
+NEEDS = {
+    "wrk": lambda: shutil.which("wrk"),
+    "openssl": lambda: shutil.which("openssl"),
+    "openssl/ssl.h": lambda: Path("/usr/include/openssl/ssl.h").exists(),
+    "uv.h": lambda: Path("/usr/include/uv.h").exists(),
+    "uvicorn": lambda: importlib.util.find_spec("uvicorn"),
+    "aiohttp": lambda: importlib.util.find_spec("aiohttp"),
+}
+
+
+def needs_of(row_name, loop_name):
+    """The names of what this row needs on this loop."""
+    if row_name.endswith("_wrk50"):
+        yield "wrk"
+    if row_name.startswith("tls_"):
+        yield from ("openssl", "openssl/ssl.h")
+    if loop_name == "C-libuv":
+        yield "uv.h"
+    yield from (name for name in ("uvicorn", "aiohttp") if row_name.startswith(name))
+
+
+def check_row(row_name, loop_name):
+    """Run the row as shortly as can be; what is not installed has to be named."""
+    missing = [name for name in needs_of(row_name, loop_name) if not NEEDS[name]()]
+    if missing:
+        with pytest.raises(compiled.Missing, match="|".join(missing)):
+            worker.measure_by_name(loop_name, row_name, 0)
+    else:
+        assert worker.measure_by_name(loop_name, row_name, 0) > 0
 
 
 def make_results(samples, failures=None, *, missing=None, loop_names=("hotloop", "uvloop")):
@@ -87,7 +127,13 @@ class TestRows:
             with pytest.raises(registry.NotApplicable, match="needs Python"):
                 worker.measure_by_name(loop_name, row_name, 0)
         else:
-            assert worker.measure_by_name(loop_name, row_name, 0) > 0
+            check_row(row_name, loop_name)
+
+    @pytest.mark.timeout(60)
+    @pytest.mark.parametrize("server", loops.SERVERS)
+    @pytest.mark.parametrize("row_name", ECHO_ROWS)
+    def test_echo_row_runs_on_the_servers_in_c(self, row_name, server):
+        check_row(row_name, server)
 
     @pytest.mark.timeout(60)
     @pytest.mark.parametrize("row_name", ["mem_task_sleeping", "mem_task_on_future"])
@@ -95,6 +141,11 @@ class TestRows:
         """In a fresh process, where no freed memory is used again."""
         answer = runner.run_worker("asyncio", row_name, "--seconds", "0")
         assert 200 < answer["value"] < 10_000
+
+    @pytest.mark.timeout(60)
+    def test_memory_row_sees_a_connection(self):
+        answer = runner.run_worker("asyncio", "mem_idle_protocol")
+        assert 500 < answer["value"] < 20_000
 
     def test_every_row_says_what_an_operation_is(self):
         for row in ROWS.values():
@@ -128,6 +179,133 @@ class TestRows:
         with pytest.raises(worker.LoopReportedError, match=r"Exception in callback.*ValueError"):
             worker.measure(row, case)
         case.close()
+
+
+class FakeEcho(threading.Thread):
+    """A server for one connection or peer that spoils what `spoil` does to the bytes."""
+
+    def __init__(self, spoil, kind=socket.SOCK_STREAM, tls=None):
+        super().__init__()
+        self.spoil = spoil
+        self.tls = tls
+        self.socket = socket.socket(socket.AF_INET, kind)
+        self.socket.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            self.socket.listen()
+        self.server = load.Server(os.getpid(), "{}:{}".format(*self.socket.getsockname()))
+
+    def __enter__(self):
+        self.start()
+        return self.server
+
+    def __exit__(self, *error):
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes up what waits for a client
+        self.join()
+        self.socket.close()
+
+    def run(self):
+        with contextlib.suppress(OSError):
+            if self.socket.type == socket.SOCK_STREAM:
+                self.echo_stream()
+            else:
+                self.echo_datagrams()
+
+    def echo_stream(self):
+        connection, _ = self.socket.accept()
+        if self.tls is not None:
+            connection = self.tls.wrap_socket(connection, server_side=True)
+        with connection:
+            while data := connection.recv(65536):
+                connection.sendall(self.spoil(bytearray(data)))
+
+    def echo_datagrams(self):
+        while True:
+            data, peer = self.socket.recvfrom(65536)
+            if not data:
+                return
+            self.socket.sendto(self.spoil(bytearray(data)), peer)
+
+
+def flip_one_bit(data):
+    data[len(data) // 2] ^= 1
+    return data
+
+
+def lose_one_byte(data):
+    del data[0]
+    return data
+
+
+def add_one_byte(data):
+    data.append(data[-1])
+    return data
+
+
+SPOILERS = [flip_one_bit, lose_one_byte, add_one_byte]
+
+
+class TestLoadClient:
+    """The client in C; each of its checks is shown to fail on a server that spoils the echo."""
+
+    def run(self, server, *options):
+        return load.run_client(server, 0.05, "--size", "64", *options)
+
+    def test_faithful_echo_is_measured(self):
+        with FakeEcho(bytes) as server:
+            result = self.run(server)
+        assert result["messages"] > 0
+        assert 0 < result["p50_us"] <= result["p99_us"]
+        assert result["server_cpu_us"] > 0
+
+    @pytest.mark.parametrize("options", [(), ("--lines",), ("--in-flight", "4"), ("--churn",)])
+    @pytest.mark.parametrize("spoil", SPOILERS)
+    def test_spoiled_stream_is_noticed(self, spoil, options):
+        with FakeEcho(spoil) as server, pytest.raises(load.LoadFailed, match="wrong echo"):
+            self.run(server, *options)
+
+    @pytest.mark.parametrize("spoil", SPOILERS)
+    def test_spoiled_datagram_is_noticed(self, spoil):
+        with FakeEcho(spoil, socket.SOCK_DGRAM) as server:
+            with pytest.raises(load.LoadFailed, match="wrong echo"):
+                self.run(server, "--datagrams")
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+                host, _, port = server.address.partition(":")
+                last.sendto(b"", (host, int(port)))
+
+    def test_spoiled_tls_is_noticed(self, tmp_path):
+        if not (NEEDS["openssl"]() and NEEDS["openssl/ssl.h"]()):
+            with pytest.raises(compiled.Missing, match="openssl"):
+                load.measure(registry.Case("asyncio"), "tls")
+            return
+        load.make_certificate(tmp_path)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tmp_path / "certificate.pem", tmp_path / "key.pem")
+        with FakeEcho(bytes, tls=context) as server:
+            assert load.run_client(server, 0.05, tls=True)["messages"] > 0
+        with (
+            FakeEcho(flip_one_bit, tls=context) as server,
+            pytest.raises(load.LoadFailed, match="wrong echo"),
+        ):
+            load.run_client(server, 0.05, tls=True)
+
+    def test_client_without_an_answer_ends(self):
+        with FakeEcho(lambda data: b"") as server, pytest.raises(load.LoadFailed, match="no mess"):
+            self.run(server)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--nothing"], "not an option"),
+            (["--connections"], "not an option, or one without its value"),
+            (["--connections", "0"], "there must be a connection"),
+        ],
+    )
+    def test_wrong_option_is_one_clear_line(self, options, message):
+        command = [compiled.build("load_client"), "127.0.0.1:1", *options]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert message in done.stderr
 
 
 class TestWorker:
