@@ -27,7 +27,10 @@ from . import _core
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
+    from typing import Any, TypeVar, TypeVarTuple
+
+    _T = TypeVar("_T")
+    _Ts = TypeVarTuple("_Ts")
 
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
@@ -93,6 +96,16 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
 
     __module__ = "hotloop"
 
+    if TYPE_CHECKING:  # Private names of asyncio's loops, of which typeshed does not tell.
+        _default_executor: concurrent.futures.Executor | None
+        _executor_shutdown_called: bool
+        _ssock: socket.socket | None
+        _csock: socket.socket | None
+
+        def _check_callback(self, callback: object, method: str) -> None: ...
+        def _check_default_executor(self) -> None: ...
+        def _read_from_self(self) -> None: ...
+
     def __repr__(self) -> str:
         kind = "native" if _core.native else "stock"
         return (
@@ -106,8 +119,11 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         return base_events.BaseEventLoop.create_task(self, *args, **kwargs)
 
     def run_in_executor(
-        self, executor: Any, func: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:
+        self,
+        executor: concurrent.futures.Executor | None,
+        func: Callable[[*_Ts], _T],
+        *args: *_Ts,
+    ) -> asyncio.Future[_T]:
         """Run ``func(*args)`` in an executor; return a future of its result.
 
         https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.run_in_executor
@@ -167,14 +183,14 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     # -- waking up for signals -------------------------------------------------------------------
 
     def _make_self_pipe(self) -> None:
-        self._ssock, self._csock = socket.socketpair()
-        self._ssock.setblocking(False)
-        self._csock.setblocking(False)
-        self._add_reader(self._ssock.fileno(), self._read_from_self)
+        self._ssock, self._csock = ssock, csock = socket.socketpair()
+        ssock.setblocking(False)
+        csock.setblocking(False)
+        self._add_reader(ssock.fileno(), self._read_from_self)
         self._internal_watched = True
 
     def _close_self_pipe(self) -> None:
-        if self._ssock is None:
+        if self._ssock is None or self._csock is None:
             return
         self._remove_reader(self._ssock.fileno())
         self._internal_watched = False
@@ -183,13 +199,18 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         self._csock.close()
         self._csock = None
 
+    def _wakeup_fd(self) -> int:
+        """Return the descriptor that signals write to."""
+        assert self._csock is not None
+        return self._csock.fileno()
+
     def _process_self_data(self, data: bytes) -> None:
         foreign = self.__dict__.get("_foreign_wakeup_fd", -1)
         if foreign >= 0:
             # Full or closed: what the interpreter's own write ignores as well.
             with contextlib.suppress(OSError):
                 os.write(foreign, data)
-        super()._process_self_data(data)
+        super()._process_self_data(data)  # type: ignore[misc]  # typeshed lists it nowhere
 
     def _prepare_to_block(self) -> None:
         """Have signals wake this run; called once per run, before its first real wait."""
@@ -199,11 +220,12 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             self._make_self_pipe()
         if self._has_signal_handlers:
             return
+        wakeup_fd = self._wakeup_fd()
         try:
-            previous = signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+            previous = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
         except ValueError:
             return  # the main thread of a subinterpreter gets no signals
-        if previous >= 0 and previous != self._csock.fileno():
+        if previous >= 0 and previous != wakeup_fd:
             self._foreign_wakeup_fd = previous
         self._borrowed_wakeup = True
 
@@ -223,11 +245,11 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         self._close_self_pipe()
         if self._has_signal_handlers:
             self._make_self_pipe()
-            foreign = self._csock.fileno()
+            foreign = self._wakeup_fd()
         if is_installed:
             signal.set_wakeup_fd(foreign, warn_on_full_buffer=foreign >= 0)
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., Any], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call ``callback(*args)`` from the loop when signal sig arrives.
 
         https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.add_signal_handler
@@ -258,7 +280,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         if self.is_closed():
             return
         if self.get_debug():
-            base_events.logger.debug("Close %r", self)
+            base_events.logger.debug("Close %r", self)  # type: ignore[attr-defined]
         if self._has_signal_handlers:
             self._remove_signal_handlers()
         self._close_self_pipe()

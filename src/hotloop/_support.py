@@ -47,8 +47,10 @@ def handle_failed(handle: Any, exception: BaseException) -> None:
 def report_slow(loop: Any, handle: Any, seconds: float) -> None:
     """Log in debug mode that a handle took at least ``loop.slow_callback_duration``."""
     if seconds >= loop.slow_callback_duration:
-        base_events.logger.warning(
-            "Executing %s took %.3f seconds", base_events._format_handle(handle), seconds
+        base_events.logger.warning(  # type: ignore[attr-defined]
+            "Executing %s took %.3f seconds",
+            base_events._format_handle(handle),  # type: ignore[attr-defined]
+            seconds,
         )
 
 
@@ -57,9 +59,9 @@ def report_slow(loop: Any, handle: Any, seconds: float) -> None:
 
 def _make_child_watcher() -> Any:
     """Return what asyncio's own loop watches child processes with (3.14 and later)."""
-    if unix_events.can_use_pidfd():
-        return unix_events._PidfdChildWatcher()
-    return unix_events._ThreadedChildWatcher()
+    if unix_events.can_use_pidfd():  # type: ignore[attr-defined]
+        return unix_events._PidfdChildWatcher()  # type: ignore[attr-defined]
+    return unix_events._ThreadedChildWatcher()  # type: ignore[attr-defined]
 
 
 _LAZY_ATTRIBUTES: dict[str, Callable[[], Any]] = {
@@ -139,6 +141,21 @@ class _ProbeLoop:
         """Nothing of the probe is worth a log line."""
 
 
+def _swap_current_task(loop: Any, task: Any) -> Any:
+    """Make a task the current one of this thread; return the previous one (3.14 and later)."""
+    return _asyncio._swap_current_task(loop, task)  # type: ignore[attr-defined]
+
+
+def _stock_future(loop: _ProbeLoop) -> Any:
+    """Return a future of asyncio's own, of which the probe reads private fields."""
+    return _asyncio.Future(loop=loop)  # type: ignore[arg-type]
+
+
+def _stock_task(coroutine: Any, loop: _ProbeLoop, **options: Any) -> Any:
+    """Return a task of asyncio's own, of which the probe reads private fields."""
+    return _asyncio.Task(coroutine, loop=loop, **options)  # type: ignore[arg-type]
+
+
 async def _wait_for(future: Any) -> None:
     await future
 
@@ -152,18 +169,18 @@ def _probe_futures(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
     def first(_: Any) -> None:
         """The first callback."""
 
-    pending = _asyncio.Future(loop=loop)
+    pending = _stock_future(loop)
     pending.add_done_callback(first, context=context)
     pending._cancel_message = message
     pending._asyncio_future_blocking = True
-    finished = _asyncio.Future(loop=loop)
+    finished = _stock_future(loop)
     finished.set_result(result)
     error = ValueError()
     try:
         raise error
     except ValueError:
         traceback = error.__traceback__
-    failed = _asyncio.Future(loop=loop)
+    failed = _stock_future(loop)
     failed.set_exception(error)
     expectations = [
         ("loop", pending, loop),
@@ -196,7 +213,7 @@ def _referent(thing: Any, kind: type) -> Any:
 
 def _probe_callback_list(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
     """A future with two callbacks, which makes a list of the second."""
-    future = _asyncio.Future(loop=loop)
+    future = _stock_future(loop)
     future.add_done_callback(print)
     future.add_done_callback(print)
     return [("callbacks", future, _referent(future, list))]
@@ -204,15 +221,17 @@ def _probe_callback_list(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
 
 def _probe_cancelled_error(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
     """A task that ended with CancelledError, which it keeps; needs the loop to be running."""
-    task = _asyncio.Task(_wait_for(None), loop=loop)
+    task = _stock_task(_wait_for(None), loop)
     task.cancel()
     loop.scheduled[-1][0]()
     return [("cancelled_exc", task, _referent(task, asyncio.CancelledError))]
 
 
 def _probe_two_waiters(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
-    """A future awaited by two others (3.14 and later)."""
-    future, *waiters = (_asyncio.Future(loop=loop) for _ in range(3))
+    """A future awaited by two others, which it knows of from 3.14 on."""
+    if sys.version_info < (3, 14):
+        return []
+    future, *waiters = (_stock_future(loop) for _ in range(3))
     for waiter in waiters:
         _asyncio.future_add_to_awaited_by(future, waiter)
     return [("awaited_by_is_set", future, 1)]
@@ -220,7 +239,7 @@ def _probe_two_waiters(loop: _ProbeLoop) -> list[tuple[str, Any, Any]]:
 
 def _probe_cancelled_task(loop: _ProbeLoop) -> tuple[Any, list[tuple[str, Any, Any]]]:
     """A stock task that was cancelled before its first step, and its fields."""
-    task = _asyncio.Task(_wait_for(None), loop=loop)
+    task = _stock_task(_wait_for(None), loop)
     task.cancel()
     return task, [("must_cancel", task, 1), ("log_destroy_pending", task, 1)]
 
@@ -230,7 +249,7 @@ def _probe_task(loop: _ProbeLoop, waiter: Any) -> tuple[Any, list[tuple[str, Any
     context = contextvars.copy_context()
     name = "hotloop-probe"
     coroutine = _wait_for(waiter)
-    task = _asyncio.Task(coroutine, loop=loop, name=name, context=context)
+    task = _stock_task(coroutine, loop, name=name, context=context)
     task._log_destroy_pending = False
     expectations = [
         ("loop", task, loop),
@@ -256,7 +275,7 @@ def warn_of_stock_types(problem: str) -> None:
 
 def wraps_stop_iteration() -> bool:
     """Tell whether set_exception(StopIteration()) is wrapped here, or refused."""
-    future = _asyncio.Future(loop=_ProbeLoop())
+    future = _stock_future(_ProbeLoop())
     try:
         future.set_exception(StopIteration())
     except TypeError:
@@ -273,10 +292,8 @@ def probe(check: Callable[[list[tuple[str, Any, Any]], Any, Any], bool]) -> bool
     """
     in_thread_state = sys.version_info >= (3, 14)
     loop = _ProbeLoop()
-    expectations = _probe_futures(loop) + _probe_callback_list(loop)
-    if in_thread_state:
-        expectations += _probe_two_waiters(loop)
-    waiter = _asyncio.Future(loop=loop)
+    expectations = _probe_futures(loop) + _probe_callback_list(loop) + _probe_two_waiters(loop)
+    waiter = _stock_future(loop)
     cancelled, cancelled_expectations = _probe_cancelled_task(loop)
     task, task_expectations = _probe_task(loop, waiter)
     expectations += cancelled_expectations + task_expectations
@@ -284,8 +301,8 @@ def probe(check: Callable[[list[tuple[str, Any, Any]], Any, Any], bool]) -> bool
     previous = None
     try:
         if in_thread_state and running is not None:
-            previous = _asyncio._swap_current_task(running, None)
-        asyncio._set_running_loop(loop)
+            previous = _swap_current_task(running, None)
+        asyncio._set_running_loop(loop)  # type: ignore[arg-type]
         loop.scheduled[-1][0]()  # the task's first step: it waits now
         expectations += _probe_cancelled_error(loop)
         task.cancel()
@@ -295,12 +312,12 @@ def probe(check: Callable[[list[tuple[str, Any, Any]], Any, Any], bool]) -> bool
             expectations += [("awaited_by", waiter, task), ("awaited_by_is_set", waiter, 0)]
         expectations += [("fut_waiter", task, waiter), ("must_cancel", task, 0)]
         if in_thread_state:
-            _asyncio._swap_current_task(loop, task)
+            _swap_current_task(loop, task)
         try:
             return check(expectations, loop, task)
         finally:
             if in_thread_state:
-                _asyncio._swap_current_task(loop, None)
+                _swap_current_task(loop, None)
             cancelled._log_destroy_pending = False
             cancelled.get_coro().close()
             task.get_coro().close()
@@ -310,6 +327,6 @@ def probe(check: Callable[[list[tuple[str, Any, Any]], Any, Any], bool]) -> bool
     finally:
         asyncio._set_running_loop(running)
         if previous is not None:
-            _asyncio._swap_current_task(running, previous)
+            _swap_current_task(running, previous)
         _asyncio._unregister_task(task)
         _asyncio._unregister_task(cancelled)
