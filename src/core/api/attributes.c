@@ -281,7 +281,7 @@ get_scheduled(PyObject *self, void *closure)
 }
 
 #define PLAIN(variable, name)                                                          \
-    {name, get_attribute, set_attribute, NULL, (void *)&variable}
+    {name, get_attribute, set_attribute, NULL, (void *)&(variable)}
 
 PyGetSetDef hl_loop_getset[] = {
     PLAIN(default_executor, "_default_executor"),

@@ -19,7 +19,7 @@
 #include <math.h>
 
 /* How long after a call from another thread the loop keeps handing over the GIL. */
-static const int64_t FOREIGN_GRACE_NS = 100 * 1000000;
+static const int64_t FOREIGN_GRACE_NS = 100 * INT64_C(1000000);
 
 /* -- arguments ------------------------------------------------------------------------------ */
 

@@ -96,8 +96,7 @@ loop_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 static void
 loop_drop_timers(hl_loop *loop)
 {
-    const hl_heap_item *first;
-    while ((first = hl_heap_first(&loop->timers)) != NULL) {
+    while (hl_heap_first(&loop->timers) != NULL) {
         hl_timer_handle *timer = hl_timer_of_node(hl_heap_node_at(&loop->timers, 0));
         hl_heap_remove(&loop->timers, &timer->node);
         Py_DECREF((PyObject *)timer);

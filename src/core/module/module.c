@@ -282,7 +282,7 @@ import_from(hl_state *state, const char *module_name, const import_entry *entrie
 }
 
 #define IMPORT_FROM(state, module, entries)                                            \
-    import_from(state, module, entries, sizeof(entries) / sizeof(entries[0]))
+    import_from(state, module, entries, sizeof(entries) / sizeof((entries)[0]))
 
 static int
 import_asyncio(hl_state *state)

@@ -21,11 +21,11 @@ hl_ready_grow(hl_ready *ready)
         PyErr_NoMemory();
         return -1;
     }
-    size_t until_end = old - ready->head;
-    if (until_end > ready->count) {
-        until_end = ready->count;
-    }
-    if (ready->count > 0) {
+    if (old > 0) {
+        size_t until_end = old - ready->head;
+        if (until_end > ready->count) {
+            until_end = ready->count;
+        }
         memcpy(entries, ready->entries + ready->head, until_end * sizeof(*entries));
         memcpy(entries + until_end,
                ready->entries,

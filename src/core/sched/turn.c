@@ -80,8 +80,8 @@ turn_timeout(hl_loop *loop, int64_t *timeout_ns)
  * every such period.  A thread that waits for the GIL needs some 10 to 50 us to wake up and
  * take it: shorter releases come and go before it can, and each restarts the 5 ms after which
  * it may insist.  So a release is either long enough or left out. */
-static const int64_t GIL_WINDOW_NS = 20 * 1000;
-static const int64_t GIL_PERIOD_NS = 100 * 1000;
+static const int64_t GIL_WINDOW_NS = 20 * INT64_C(1000);
+static const int64_t GIL_PERIOD_NS = 100 * INT64_C(1000);
 
 /* True while other threads are known to want the GIL: a job is out at an executor, or a call
  * from another thread came lately. */
