@@ -23,6 +23,10 @@ typedef struct {
 } stream;
 
 static int epoll_fd;
+static bool is_ending; /* what is on its way is waited for, and nothing more is sent */
+
+enum { TURN_MS = 100 };
+static const uint64_t ending_ns = 1000 * 1000000ull;
 
 static void
 watch(stream *self, int operation, uint32_t events)
@@ -46,13 +50,21 @@ stream_open(stream *self, int number)
     watch(self, EPOLL_CTL_ADD, EPOLLIN);
 }
 
+/* Whether there is something to send now, as far as the messages on their way say. */
+static bool
+stream_wants_to_send(stream *self)
+{
+    bool may_send = self->next_send - self->next_receive < (uint64_t)options.in_flight;
+    return may_send && (!is_ending || self->sent > 0);
+}
+
 /* Send until enough messages are on their way or the socket takes no more. */
 static void
 stream_send(stream *self)
 {
     uint64_t in_flight = (uint64_t)options.in_flight;
     bool is_full = false;
-    while (!is_full && self->next_send - self->next_receive < in_flight) {
+    while (!is_full && stream_wants_to_send(self)) {
         const char *message = load_message(self->number, self->next_send);
         if (self->sent == 0) {
             self->sent_ns[self->next_send % in_flight] = load_now();
@@ -109,6 +121,38 @@ stream_receive(stream *self)
     } while (channel_has_more(self->channel));
 }
 
+/* Wait once and take what came. */
+static void
+run_turn(void)
+{
+    struct epoll_event events[LOAD_EVENTS];
+    int count = epoll_wait(epoll_fd, events, LOAD_EVENTS, TURN_MS);
+    for (int i = 0; i < count; i++) {
+        stream *self = events[i].data.ptr;
+        if (events[i].events & ~(uint32_t)EPOLLOUT) {
+            stream_receive(self);
+        }
+        stream_send(self);
+    }
+}
+
+/* Wait for the echoes that are on their way, within reason, so that no connection is reset. */
+static void
+end_streams(stream *streams)
+{
+    uint64_t deadline = load_now() + ending_ns;
+    is_ending = true;
+    for (int i = 0; i < options.connections; i++) {
+        stream *self = &streams[i];
+        while ((self->next_receive < self->next_send || self->sent > 0) &&
+               load_now() < deadline) {
+            run_turn();
+        }
+        channel_close(self->channel);
+        free(self->sent_ns);
+    }
+}
+
 void
 load_run_stream(void)
 {
@@ -123,20 +167,9 @@ load_run_stream(void)
     for (int i = 0; i < options.connections; i++) {
         stream_send(&streams[i]);
     }
-    struct epoll_event events[LOAD_EVENTS];
     while (load_goes_on()) {
-        int count = epoll_wait(epoll_fd, events, LOAD_EVENTS, 100);
-        for (int i = 0; i < count; i++) {
-            stream *self = events[i].data.ptr;
-            if (events[i].events & ~(uint32_t)EPOLLOUT) {
-                stream_receive(self);
-            }
-            stream_send(self);
-        }
+        run_turn();
     }
-    for (int i = 0; i < options.connections; i++) {
-        channel_close(streams[i].channel);
-        free(streams[i].sent_ns);
-    }
+    end_streams(streams);
     free(streams);
 }
