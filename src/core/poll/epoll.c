@@ -53,6 +53,9 @@ void
 hl_poller_forget(hl_poller *poller)
 {
     poller_close_descriptors(poller);
+    for (size_t fd = 0; fd < poller->slot_count; fd++) {
+        poller->slots[fd].is_known = false;
+    }
 }
 
 static int
@@ -80,45 +83,83 @@ event_data(const hl_poll_slot *slot, int fd)
 }
 
 static int
-poller_control(hl_poller *poller, int operation, int fd, int interest)
+poller_control(hl_poller *poller, int operation, int fd, int interest, int armed)
 {
     struct epoll_event event = {.data.u64 = event_data(&poller->slots[fd], fd)};
-    if (interest & HL_POLL_READ) {
+    if ((interest | armed) & HL_POLL_READ) {
         event.events |= EPOLLIN;
     }
-    if (interest & HL_POLL_WRITE) {
+    if ((interest | armed) & HL_POLL_WRITE) {
         event.events |= EPOLLOUT;
+    }
+    if (interest == 0) {
+        event.events |= EPOLLONESHOT;
     }
     return epoll_ctl(poller->epoll_fd, operation, fd, &event) < 0 ? -errno : 0;
 }
 
-static void
-poller_unwatch(hl_poller *poller, int fd)
-{
-    /* The descriptor may be closed already, which removed it: an error says no more. */
-    (void)poller_control(poller, EPOLL_CTL_DEL, fd, 0);
-    poller->slots[fd].interest = 0;
-    poller->registered--;
-}
-
 static int
-poller_add(hl_poller *poller, int fd, int interest)
+poller_add(hl_poller *poller, int fd, int interest, int armed)
 {
     poller->slots[fd].generation++;
-    int error = poller_control(poller, EPOLL_CTL_ADD, fd, interest);
+    int error = poller_control(poller, EPOLL_CTL_ADD, fd, interest, armed);
     if (error == -EEXIST) {
         /* Another owner of the number left a registration that a duplicate kept alive. */
-        error = poller_control(poller, EPOLL_CTL_MOD, fd, interest);
+        error = poller_control(poller, EPOLL_CTL_MOD, fd, interest, armed);
     }
     return error;
 }
 
 static int
-poller_change(hl_poller *poller, int fd, int interest)
+poller_change(hl_poller *poller, int fd, int interest, int armed)
 {
-    int error = poller_control(poller, EPOLL_CTL_MOD, fd, interest);
+    int error = poller_control(poller, EPOLL_CTL_MOD, fd, interest, armed);
     /* ENOENT: the number was closed and opened anew since; watch the new file. */
-    return error == -ENOENT ? poller_add(poller, fd, interest) : error;
+    return error == -ENOENT ? poller_add(poller, fd, interest, armed) : error;
+}
+
+static inline bool
+slot_is_watched(const hl_poll_slot *slot)
+{
+    return (slot->interest | slot->armed) != 0;
+}
+
+static void
+poller_note(hl_poller *poller, hl_poll_slot *slot, int interest, int armed)
+{
+    assert((interest & armed) == 0);
+    poller->registered -= slot_is_watched(slot);
+    slot->interest = (uint8_t)interest;
+    slot->armed = (uint8_t)armed;
+    poller->registered += slot_is_watched(slot);
+}
+
+static void
+poller_remove(hl_poller *poller, int fd)
+{
+    hl_poll_slot *slot = &poller->slots[fd];
+    if (slot->is_known) {
+        /* The descriptor may be closed already, which removed it: an error says no more. */
+        (void)poller_control(poller, EPOLL_CTL_DEL, fd, 0, 0);
+        slot->is_known = false;
+    }
+    poller_note(poller, slot, 0, 0);
+}
+
+/* Tell the kernel what fd is to be watched for, which is something, and note it. */
+static int
+poller_apply(hl_poller *poller, int fd, int interest, int armed)
+{
+    hl_poll_slot *slot = &poller->slots[fd];
+    int error = slot->is_known ? poller_change(poller, fd, interest, armed)
+                               : poller_add(poller, fd, interest, armed);
+    if (error < 0) {
+        poller_remove(poller, fd);
+        return error;
+    }
+    slot->is_known = true;
+    poller_note(poller, slot, interest, armed);
+    return 0;
 }
 
 /* After a fork: register in the set of this process what was registered in the parent's. */
@@ -126,13 +167,10 @@ static void
 poller_restore(hl_poller *poller)
 {
     for (size_t fd = 0; fd < poller->slot_count; fd++) {
-        if (poller->slots[fd].interest == 0) {
-            continue;
-        }
-        if (poller_add(poller, (int)fd, poller->slots[fd].interest) < 0) {
-            /* Closed in the child: nothing to wait for there. */
-            poller->slots[fd].interest = 0;
-            poller->registered--;
+        const hl_poll_slot *slot = &poller->slots[fd];
+        if (slot_is_watched(slot)) {
+            /* Fails if it is closed in the child: nothing to wait for there. */
+            (void)poller_apply(poller, (int)fd, slot->interest, slot->armed);
         }
     }
 }
@@ -153,35 +191,64 @@ poller_open(hl_poller *poller)
     return 0;
 }
 
-int
-hl_poller_watch(hl_poller *poller, int fd, int interest)
+/* Make sure that fd has a slot and that there is a set. */
+static int
+poller_prepare(hl_poller *poller, int fd)
 {
-    assert(fd >= 0);
-    int before = hl_poller_interest(poller, fd);
-    if (interest == 0) {
-        if (before != 0) {
-            poller_unwatch(poller, fd);
-        }
-        return 0;
-    }
     int error = poller_open(poller);
     if (error == 0 && (size_t)fd >= poller->slot_count) {
         error = poller_grow(poller, fd);
     }
-    if (error < 0) {
-        return error;
-    }
-    error = before != 0 ? poller_change(poller, fd, interest)
-                        : poller_add(poller, fd, interest);
-    if (error < 0) {
-        if (before != 0) {
-            poller_unwatch(poller, fd);
+    return error;
+}
+
+int
+hl_poller_watch(hl_poller *poller, int fd, int interest)
+{
+    assert(fd >= 0);
+    bool has_slot = (size_t)fd < poller->slot_count;
+    int armed = has_slot ? poller->slots[fd].armed & ~interest : 0;
+    if ((interest | armed) == 0) {
+        if (hl_poller_interest(poller, fd) != 0) {
+            poller_remove(poller, fd);
         }
+        return 0;
+    }
+    int error = poller_prepare(poller, fd);
+    if (error < 0) {
         return error;
     }
-    poller->slots[fd].interest = interest;
-    poller->registered += before == 0;
-    return 0;
+    return poller_apply(poller, fd, interest, armed);
+}
+
+int
+hl_poller_arm(hl_poller *poller, int fd, int kind)
+{
+    assert(fd >= 0);
+    int error = poller_prepare(poller, fd);
+    if (error < 0) {
+        return error;
+    }
+    const hl_poll_slot *slot = &poller->slots[fd];
+    return poller_apply(poller, fd, slot->interest & ~kind, slot->armed | kind);
+}
+
+void
+hl_poller_disarm(hl_poller *poller, int fd, int kind)
+{
+    if (fd < 0 || (size_t)fd >= poller->slot_count ||
+        (poller->slots[fd].armed & kind) == 0) {
+        return;
+    }
+    hl_poll_slot *slot = &poller->slots[fd];
+    int armed = slot->armed & ~kind;
+    if ((slot->interest | armed) == 0 || !slot->is_known) {
+        /* The kernel reports it once more at most, and hl_poller_wait drops that. */
+        poller_note(poller, slot, 0, 0);
+        return;
+    }
+    /* Fails if fd was closed: then nothing of it is reported either. */
+    (void)poller_apply(poller, fd, slot->interest, armed);
 }
 
 int
@@ -257,6 +324,33 @@ poller_consume_wake(hl_poller *poller)
     (void)got; /* EAGAIN: another reader is not possible, an empty counter harmless */
 }
 
+/* What of an event is to be reported.  What was armed falls asleep. */
+static int
+poller_report(hl_poller *poller, int fd, uint32_t events)
+{
+    hl_poll_slot *slot = &poller->slots[fd];
+    int ready = 0;
+    if (events & ~(uint32_t)EPOLLOUT) {
+        ready |= HL_POLL_READ;
+    }
+    if (events & ~(uint32_t)EPOLLIN) {
+        ready |= HL_POLL_WRITE;
+    }
+    ready &= slot->interest | slot->armed;
+    int interest = slot->interest;
+    int armed = slot->armed & ~ready;
+    if (slot->armed == armed) {
+        return ready;
+    }
+    poller_note(poller, slot, interest, armed);
+    if (slot_is_watched(slot)) {
+        /* The kernel has put the whole descriptor to sleep, or, where there is an interest,
+         * nothing of it.  Fails if fd was closed. */
+        (void)poller_apply(poller, fd, interest, armed);
+    }
+    return ready;
+}
+
 int
 hl_poller_wait(hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
                int capacity)
@@ -278,18 +372,13 @@ hl_poller_wait(hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
             continue;
         }
         int fd = (int)(uint32_t)raw[i].data.u64;
-        const hl_poll_slot *slot = &poller->slots[fd];
-        if (slot->generation != raw[i].data.u64 >> 32) {
+        if (poller->slots[fd].generation != raw[i].data.u64 >> 32) {
             continue; /* of an earlier registration */
         }
-        int ready = 0;
-        if (raw[i].events & ~(uint32_t)EPOLLOUT) {
-            ready |= HL_POLL_READ;
+        int ready = poller_report(poller, fd, raw[i].events);
+        if (ready != 0) {
+            events[filled++] = (hl_poll_event){.fd = fd, .ready = ready};
         }
-        if (raw[i].events & ~(uint32_t)EPOLLIN) {
-            ready |= HL_POLL_WRITE;
-        }
-        events[filled++] = (hl_poll_event){.fd = fd, .ready = ready & slot->interest};
     }
     return filled;
 }

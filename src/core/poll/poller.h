@@ -5,6 +5,11 @@
  * an earlier registration of the same number is dropped, so that a recycled descriptor
  * never sees its predecessor's events.  Level-triggered epoll(7).
  *
+ * A descriptor is watched for reading and for writing, each either until further notice
+ * (hl_poller_watch) or for one event (hl_poller_arm).  What was armed and has been reported,
+ * or was disarmed, stays known to the kernel but asleep: arming it again is one cheap call,
+ * and the user may close the descriptor meanwhile.
+ *
  * The epoll set and the wake-up eventfd are made at first need: a loop that only runs
  * callbacks never makes a system call here. */
 #ifndef HL_POLL_POLLER_H
@@ -21,9 +26,12 @@ typedef struct {
     int ready; /* HL_POLL_READ | HL_POLL_WRITE; a hang-up or an error counts as both */
 } hl_poll_event;
 
+/* The kinds (HL_POLL_*) in `interest` and `armed` are never the same. */
 typedef struct {
     uint32_t generation; /* changes with every new registration of this number */
-    int interest;        /* HL_POLL_READ | HL_POLL_WRITE, 0: not registered */
+    uint8_t interest;    /* kinds that are reported until further notice */
+    uint8_t armed;       /* kinds of which one event is to be reported */
+    bool is_known;       /* in the epoll set as far as we know, perhaps asleep */
 } hl_poll_slot;
 
 typedef struct {
@@ -31,7 +39,8 @@ typedef struct {
     int wake_fd;         /* owned eventfd; -1 until first needed */
     hl_poll_slot *slots; /* owned; indexed by descriptor */
     size_t slot_count;
-    size_t registered; /* descriptors with an interest */
+    size_t
+        registered; /* descriptors with an interest or armed; a sleeping one is none */
 } hl_poller;
 
 void hl_poller_init(hl_poller *poller);
@@ -44,16 +53,25 @@ void hl_poller_fini(hl_poller *poller);
  * registers them in a set of this process. */
 void hl_poller_forget(hl_poller *poller);
 
-/* What fd is watched for now; 0 if not registered. */
+/* What fd is watched for until further notice; 0 if not registered. */
 static inline int
 hl_poller_interest(const hl_poller *poller, int fd)
 {
     return fd >= 0 && (size_t)fd < poller->slot_count ? poller->slots[fd].interest : 0;
 }
 
-/* Watch fd for exactly interest (0: stop watching).  Returns 0 or -errno; on an error
- * of adding or changing, fd is not watched any more. */
+/* Watch fd until further notice for exactly interest (0: stop); a kind that was armed and
+ * is in interest is armed no longer.  Returns 0 or -errno; on an error of adding or
+ * changing, fd is not watched any more. */
 int hl_poller_watch(hl_poller *poller, int fd, int interest);
+
+/* Report the next event of kind once; if fd is ready already, that is the next wait's.
+ * Ends an interest in kind.  Returns 0 or -errno, as hl_poller_watch. */
+int hl_poller_arm(hl_poller *poller, int fd, int kind);
+
+/* Do not report what hl_poller_arm asked for.  No system call, unless fd is watched for
+ * something else.  fd may be closed by now. */
+void hl_poller_disarm(hl_poller *poller, int fd, int kind);
 
 /* Wait at most timeout_ns (0: poll, negative: for ever) and fill events.  Returns the
  * number filled, or -errno (-EINTR: a signal came).  A wake-up is consumed silently. */

@@ -57,56 +57,90 @@ watch_retire(PyObject *watcher, hl_run run)
     return run != NULL || result != NULL ? 0 : -1;
 }
 
-/* Have the kernel watch fd for kind too, and put watcher there; run: see hl_watch.  file
- * is NULL with a native object. */
 static int
-watch_put(hl_loop *loop, int fd, int kind, PyObject *watcher, hl_run run,
-          PyObject *file)
+watch_reserve(hl_loop *loop, int fd)
 {
-    if ((size_t)fd >= loop->watch_count && watch_grow(loop, fd) < 0) {
-        return -1;
-    }
-    int interest = hl_poller_interest(&loop->poller, fd) | kind;
-    int error = hl_poller_watch(&loop->poller, fd, interest);
-    if (error < 0) {
-        return hl_error_set(error);
-    }
+    return (size_t)fd < loop->watch_count ? 0 : watch_grow(loop, fd);
+}
+
+/* Put watcher, for which the kernel watches fd now, in its place; run: see hl_watch. */
+static int
+watch_put(hl_loop *loop, int fd, int kind, PyObject *watcher, hl_run run)
+{
     PyObject **place = watch_place(loop, fd, kind);
     hl_run *place_run = watch_run(loop, fd, kind);
     PyObject *old = *place;
     hl_run old_run = *place_run;
     *place = Py_NewRef(watcher);
     *place_run = run;
-    if (file != NULL) {
-        PyObject *old_file = loop->watches[fd].file;
-        loop->watches[fd].file = Py_NewRef(file);
-        Py_XDECREF(old_file);
-    }
     return watch_retire(old, old_run);
+}
+
+/* Have the kernel report until further notice that fd is ready for kind. */
+static int
+watch_on(hl_loop *loop, int fd, int kind)
+{
+    if (watch_reserve(loop, fd) < 0) {
+        return -1;
+    }
+    int interest = hl_poller_interest(&loop->poller, fd) | kind;
+    int error = hl_poller_watch(&loop->poller, fd, interest);
+    return error < 0 ? hl_error_set(error) : 0;
 }
 
 int
 hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file)
 {
-    return watch_put(loop, fd, kind, handle, NULL, file);
+    if (watch_on(loop, fd, kind) < 0) {
+        return -1;
+    }
+    PyObject *old_file = loop->watches[fd].file;
+    loop->watches[fd].file = Py_NewRef(file);
+    int error = watch_put(loop, fd, kind, handle, NULL);
+    Py_XDECREF(old_file);
+    return error;
 }
 
 int
 hl_watch_add_native(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run)
 {
-    return watch_put(loop, fd, kind, object, run, NULL);
+    if (watch_on(loop, fd, kind) < 0) {
+        return -1;
+    }
+    return watch_put(loop, fd, kind, object, run);
+}
+
+int
+hl_watch_arm(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run)
+{
+    if (watch_reserve(loop, fd) < 0) {
+        return -1;
+    }
+    int error = hl_poller_arm(&loop->poller, fd, kind);
+    if (error < 0) {
+        return hl_error_set(error);
+    }
+    return watch_put(loop, fd, kind, object, run);
+}
+
+bool
+hl_watch_holds(const hl_loop *loop, int fd, int kind, const PyObject *object)
+{
+    if (fd < 0 || (size_t)fd >= loop->watch_count) {
+        return false;
+    }
+    const hl_watch *watch = &loop->watches[fd];
+    return object == (kind == HL_POLL_READ ? watch->reader : watch->writer);
 }
 
 int
 hl_watch_set_transport(hl_loop *loop, int fd, PyObject *transport)
 {
-    if ((size_t)fd >= loop->watch_count) {
-        if (transport == NULL) {
-            return 0;
-        }
-        if (watch_grow(loop, fd) < 0) {
-            return -1;
-        }
+    if (transport == NULL && (size_t)fd >= loop->watch_count) {
+        return 0;
+    }
+    if (watch_reserve(loop, fd) < 0) {
+        return -1;
     }
     loop->watches[fd].transport = transport;
     return 0;
@@ -125,8 +159,15 @@ hl_watch_remove(hl_loop *loop, int fd, int kind)
     }
     hl_run old_run = *watch_run(loop, fd, kind);
     *place = NULL;
-    int interest = hl_poller_interest(&loop->poller, fd) & ~kind;
-    int error = hl_poller_watch(&loop->poller, fd, interest);
+    int error = 0;
+    int interest = hl_poller_interest(&loop->poller, fd);
+    if (interest & kind) {
+        interest &= ~kind;
+        error = hl_poller_watch(&loop->poller, fd, interest);
+    }
+    else {
+        hl_poller_disarm(&loop->poller, fd, kind);
+    }
     PyObject *file = NULL;
     if (interest == 0) {
         file = loop->watches[fd].file;

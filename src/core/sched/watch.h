@@ -18,6 +18,13 @@ int hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *fi
  * that run comes once more after a removal. */
 int hl_watch_add_native(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run);
 
+/* Push run with object once, when fd is ready; then it stays in its place, to be armed again
+ * or removed by whoever armed it.  Replaces what was there, as hl_watch_add. */
+int hl_watch_arm(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run);
+
+/* True if object stands where fd is watched for kind: it was not replaced or removed. */
+bool hl_watch_holds(const hl_loop *loop, int fd, int kind, const PyObject *object);
+
 /* Stop watching fd for kind.  Returns 1 if it was watched, 0 if not, -1 on error. */
 int hl_watch_remove(hl_loop *loop, int fd, int kind);
 
