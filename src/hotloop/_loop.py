@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
 _LARGEST_DESCRIPTOR = 2**31 - 1  # a C int
+_NOT_NOW = (BlockingIOError, InterruptedError)
+_FAMILIES_OF_HOSTS = (socket.AF_INET, socket.AF_INET6) if socket.has_ipv6 else (socket.AF_INET,)
 
 
 def _descriptor(file: Any) -> int:
@@ -179,6 +181,130 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
 
     def _remove_writer(self, fd: Any) -> bool:
         return self._remove_watch(fd, _WRITE)
+
+    # -- sockets ---------------------------------------------------------------------------------
+    #
+    # For plain sockets only (io/plain_socket.h); any other is left to asyncio's own method, which
+    # also has the words for arguments that are wrong.  A system call comes first and is made
+    # again in the step of the task that waited: what cancels it meanwhile loses nothing.
+
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive up to n bytes from a socket.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_recv
+        """
+        answer = self._try_sock_recv(sock, n)
+        if type(answer) is bytes:
+            return answer
+        if answer is None:
+            return await super().sock_recv(sock, n)
+        return await answer
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        """Receive from a socket into a buffer; return the number of bytes.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_recv_into
+        """
+        answer = self._try_sock_recv_into(sock, buf)
+        if type(answer) is int:
+            return answer
+        if answer is None:
+            return await super().sock_recv_into(sock, buf)
+        return await answer
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram of up to bufsize bytes; return it and its sender's address.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_recvfrom
+        """
+        if not self._begin_sock_call(sock):
+            return await super().sock_recvfrom(sock, bufsize)
+        while True:
+            try:
+                return sock.recvfrom(bufsize)
+            except _NOT_NOW:
+                pass
+            await self._sock_ready(sock, _READ)
+
+    async def sock_recvfrom_into(
+        self, sock: socket.socket, buf: Any, nbytes: int = 0
+    ) -> tuple[int, Any]:
+        """Receive a datagram into a buffer; return its size and its sender's address.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_recvfrom_into
+        """
+        if not self._begin_sock_call(sock):
+            return await super().sock_recvfrom_into(sock, buf, nbytes)
+        if not nbytes:
+            nbytes = len(buf)
+        while True:
+            try:
+                return sock.recvfrom_into(buf, nbytes)
+            except _NOT_NOW:
+                pass
+            await self._sock_ready(sock, _READ)
+
+    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        """Send all of data to a socket.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_sendall
+        """
+        answer = self._try_sock_sendall(sock, data)
+        if answer is None:
+            await super().sock_sendall(sock, data)
+        elif answer is not True:
+            await answer
+
+    async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
+        """Send a datagram to an address; return the number of bytes.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_sendto
+        """
+        if not self._begin_sock_call(sock):
+            return await super().sock_sendto(sock, data, address)
+        while True:
+            try:
+                return sock.sendto(data, address)
+            except _NOT_NOW:
+                pass
+            await self._sock_ready(sock, _WRITE)
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a socket to an address, whose host may be a name.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_connect
+        """
+        if not self._begin_sock_call(sock):
+            return await super().sock_connect(sock, address)
+        if sock.family in _FAMILIES_OF_HOSTS:
+            found = await self._ensure_resolved(
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = found[0][4]
+        try:
+            return sock.connect(address)
+        except _NOT_NOW:
+            pass
+        await self._sock_ready(sock, _WRITE)
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error != 0:
+            raise OSError(error, f"Connect call failed {address}")
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accept a connection; return its socket, which is non-blocking, and the peer's address.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_accept
+        """
+        if not self._begin_sock_call(sock):
+            return await super().sock_accept(sock)
+        while True:
+            try:
+                connection, address = sock.accept()
+                connection.setblocking(False)
+                return connection, address
+            except _NOT_NOW:
+                pass
+            await self._sock_ready(sock, _READ)
 
     # -- waking up for signals -------------------------------------------------------------------
 

@@ -47,10 +47,10 @@ def handle_failed(handle: Any, exception: BaseException) -> None:
 def report_slow(loop: Any, handle: Any, seconds: float) -> None:
     """Log in debug mode that a handle took at least ``loop.slow_callback_duration``."""
     if seconds >= loop.slow_callback_duration:
+        has_callback = hasattr(handle, "_callback")  # What is no Handle shows itself.
+        shown = base_events._format_handle(handle) if has_callback else repr(handle)  # type: ignore[attr-defined]
         base_events.logger.warning(  # type: ignore[attr-defined]
-            "Executing %s took %.3f seconds",
-            base_events._format_handle(handle),  # type: ignore[attr-defined]
-            seconds,
+            "Executing %s took %.3f seconds", shown, seconds
         )
 
 

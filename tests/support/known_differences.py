@@ -28,7 +28,14 @@ This page is made from those tests. To change it, change them, then run
 """
 
 # The order of the topics on the page; the differences in each come in the order of their tests.
-TOPICS = ("Scheduling", "Descriptors and signals", "Processes", "What objects look like", "Errors")
+TOPICS = (
+    "Scheduling",
+    "Descriptors and signals",
+    "Sockets",
+    "Processes",
+    "What objects look like",
+    "Errors",
+)
 
 
 def known_difference(topic):

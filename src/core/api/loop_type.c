@@ -8,6 +8,7 @@
 #include "api/calls.h"
 #include "api/run.h"
 #include "base/clock.h"
+#include "io/sock_call.h"
 #include "py/types.h"
 #include "sched/cork.h"
 #include "sched/handle.h"
@@ -344,6 +345,61 @@ loop_watch_list(PyObject *self, PyObject *unused)
     return hl_watch_list((hl_loop *)self);
 }
 
+/* -- sockets ----------------------------------------------------------------------------------------- */
+
+static PyObject *
+loop_begin_sock_call(PyObject *self, PyObject *sock)
+{
+    return hl_sock_begin((hl_loop *)self, sock);
+}
+
+static int
+check_two_arguments(const char *name, Py_ssize_t nargs)
+{
+    if (nargs == 2) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError, "%s() needs two arguments", name);
+    return -1;
+}
+
+static PyObject *
+loop_try_sock_recv(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return check_two_arguments("_try_sock_recv", nargs) < 0
+               ? NULL
+               : hl_sock_recv((hl_loop *)self, args[0], args[1]);
+}
+
+static PyObject *
+loop_try_sock_recv_into(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return check_two_arguments("_try_sock_recv_into", nargs) < 0
+               ? NULL
+               : hl_sock_recv_into((hl_loop *)self, args[0], args[1]);
+}
+
+static PyObject *
+loop_try_sock_sendall(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return check_two_arguments("_try_sock_sendall", nargs) < 0
+               ? NULL
+               : hl_sock_sendall((hl_loop *)self, args[0], args[1]);
+}
+
+static PyObject *
+loop_sock_ready(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (check_two_arguments("_sock_ready", nargs) < 0) {
+        return NULL;
+    }
+    int kind = PyLong_AsInt(args[1]);
+    if (kind == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    return hl_sock_ready((hl_loop *)self, args[0], kind);
+}
+
 /* -- tables ----------------------------------------------------------------------------------------- */
 
 #define FASTCALL(function) (PyCFunction)(void (*)(void)) function
@@ -465,6 +521,31 @@ static PyMethodDef loop_methods[] = {
      loop_watch_list,
      METH_NOARGS,
      "_watch_list($self, /)\n--\n\nList (fd, file, reader, writer) of everything watched."},
+    {"_begin_sock_call",
+     loop_begin_sock_call,
+     METH_O,
+     "_begin_sock_call($self, sock, /)\n--\n\nSend what is held back; return whether sock can "
+     "do without asyncio's own method."},
+    {"_try_sock_recv",
+     FASTCALL(loop_try_sock_recv),
+     METH_FASTCALL,
+     "_try_sock_recv($self, sock, n, /)\n--\n\nThe bytes, or an awaitable of them, or None: "
+     "asyncio's business."},
+    {"_try_sock_recv_into",
+     FASTCALL(loop_try_sock_recv_into),
+     METH_FASTCALL,
+     "_try_sock_recv_into($self, sock, buf, /)\n--\n\nThe number of bytes, or an awaitable of "
+     "it, or None: asyncio's business."},
+    {"_try_sock_sendall",
+     FASTCALL(loop_try_sock_sendall),
+     METH_FASTCALL,
+     "_try_sock_sendall($self, sock, data, /)\n--\n\nTrue if all was sent, or an awaitable, or "
+     "None: asyncio's business."},
+    {"_sock_ready",
+     FASTCALL(loop_sock_ready),
+     METH_FASTCALL,
+     "_sock_ready($self, sock, kind, /)\n--\n\nAn awaitable: sock can be read (1) or written "
+     "(2)."},
     {NULL, NULL, 0, NULL},
 };
 

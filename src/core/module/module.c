@@ -3,6 +3,7 @@
  * Executing the module imports what the core needs of asyncio, verifies CPython's private
  * layout, and makes the types in the order of the layers. */
 #include "api/loop_type.h"
+#include "io/sock_call.h"
 #include "py/freelist.h"
 #include "py/state.h"
 #include "py/types.h"
@@ -105,7 +106,7 @@ core_counters(PyObject *module, PyObject *unused)
     PyObject *counts = PyDict_New();
 #ifdef HL_DEBUG
     static const char *const names[HL_COUNT_KINDS] = {
-        "Loop", "Future", "Task", "Handle", "TimerHandle", "FutureIter"};
+        "Loop", "Future", "Task", "Handle", "TimerHandle", "FutureIter", "SockCall"};
     const hl_state *state = state_of_module(module);
     for (int i = 0; counts != NULL && i < HL_COUNT_KINDS; i++) {
         if (add_count(counts, "live", names[i], state->live[i]) < 0 ||
@@ -165,6 +166,8 @@ static PyMethodDef core_functions[] = {
     X(get_event_loop)                                                                  \
     X(events)                                                                          \
     X(ThreadSafeHandleType)                                                            \
+    X(SockCallType)                                                                    \
+    X(SocketType)                                                                      \
     X(StockThreadSafeHandleType)                                                       \
     X(enter_task)                                                                      \
     X(leave_task)                                                                      \
@@ -207,6 +210,9 @@ drain_freelists(hl_state *state)
         hl_freelist_drain(&state->free_threadsafe_handles,
                           state->ThreadSafeHandleType,
                           offsetof(hl_handle, args));
+    }
+    if (state->SockCallType != NULL) {
+        hl_sock_call_drain(state);
     }
     if (state->FutureIterType == NULL || !state->is_native) {
         return;
@@ -328,6 +334,7 @@ import_asyncio(hl_state *state)
     static const import_entry from_futures[] = {IMPORT(isfuture, "isfuture")};
     static const import_entry from_traceback[] = {
         IMPORT(extract_stack, "extract_stack")};
+    static const import_entry from_socket[] = {IMPORT(SocketType, "socket")};
     static const import_entry from_sys[] = {
         IMPORT(get_asyncgen_hooks, "get_asyncgen_hooks"),
         IMPORT(set_asyncgen_hooks, "set_asyncgen_hooks"),
@@ -342,6 +349,7 @@ import_asyncio(hl_state *state)
         IMPORT_FROM(state, "asyncio.coroutines", from_coroutines) < 0 ||
         IMPORT_FROM(state, "asyncio.futures", from_futures) < 0 ||
         IMPORT_FROM(state, "traceback", from_traceback) < 0 ||
+        IMPORT_FROM(state, "socket", from_socket) < 0 ||
         IMPORT_FROM(state, "sys", from_sys) < 0) {
         return -1;
     }
@@ -426,7 +434,9 @@ core_exec(PyObject *module)
         probe_stop_iteration(state) < 0 || hl_handle_type_init(module, state) < 0 ||
         hl_timer_handle_type_init(module, state) < 0 ||
         hl_threadsafe_handle_type_init(module, state) < 0 ||
-        make_task_types(module, state) < 0 || hl_loop_type_init(module, state) < 0) {
+        make_task_types(module, state) < 0 ||
+        hl_sock_call_type_init(module, state) < 0 ||
+        hl_loop_type_init(module, state) < 0) {
         return -1;
     }
     return add_names(module, state);

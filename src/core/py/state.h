@@ -65,6 +65,7 @@ typedef enum {
     HL_COUNT_HANDLE,
     HL_COUNT_TIMER_HANDLE,
     HL_COUNT_FUTURE_ITER,
+    HL_COUNT_SOCK_CALL,
     HL_COUNT_KINDS
 } hl_count_kind;
 
@@ -90,6 +91,7 @@ typedef struct {
     PyTypeObject *HandleType;
     PyTypeObject *TimerHandleType;
     PyTypeObject *ThreadSafeHandleType; /* NULL before 3.14 */
+    PyTypeObject *SockCallType;
 
     /* asyncio's types that ours derive from or treat specially. */
     PyTypeObject *StockFutureType;
@@ -97,6 +99,13 @@ typedef struct {
     PyTypeObject *StockHandleType;
     PyTypeObject *StockTimerHandleType;
     PyTypeObject *StockThreadSafeHandleType; /* NULL before 3.14 */
+
+    /* socket.socket, the C functions behind two of its methods (NULL: not found), and the
+     * version of the class that was last seen unchanged (atomic). */
+    PyTypeObject *SocketType;
+    PyCFunction socket_fileno;
+    PyCFunction socket_gettimeout;
+    unsigned int socket_version;
 
     /* asyncio's functions. */
     PyObject *CancelledError;
@@ -150,6 +159,7 @@ typedef struct {
     hl_freelist free_handles;
     hl_freelist free_timer_handles;
     hl_freelist free_threadsafe_handles;
+    hl_freelist free_sock_calls;
 
     /* LoopType's own, which its subclasses inherit: a quick proof that a loop is ours. */
     setattrofunc loop_setattro;

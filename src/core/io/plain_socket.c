@@ -1,0 +1,103 @@
+/* The check of plain_socket.h.  The descriptor and the timeout are read by the C functions
+ * behind _socket.socket's own methods, without a lookup. */
+#include "io/plain_socket.h"
+
+/* The methods that the calls of this folder stand in for. */
+static const char *const replaceable[] = {
+    "fileno", "gettimeout", "recv", "recv_into", "send"};
+
+enum { REPLACEABLE = sizeof(replaceable) / sizeof(replaceable[0]) };
+
+/* 1 if socket.socket inherits all of them from _socket.socket, 0 if not, -1 on error. */
+static int
+socket_class_is_intact(const hl_state *state)
+{
+    PyObject *base = (PyObject *)state->SocketType->tp_base;
+    for (int i = 0; i < REPLACEABLE; i++) {
+        PyObject *used =
+            PyObject_GetAttrString((PyObject *)state->SocketType, replaceable[i]);
+        PyObject *original = PyObject_GetAttrString(base, replaceable[i]);
+        bool is_same = used != NULL && used == original;
+        Py_XDECREF(used);
+        Py_XDECREF(original);
+        if (used == NULL || original == NULL) {
+            return -1;
+        }
+        if (!is_same) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* The function behind a method without arguments of type, or NULL. */
+static PyCFunction
+function_of(PyTypeObject *type, const char *name)
+{
+    PyObject *method = PyObject_GetAttrString((PyObject *)type, name);
+    PyCFunction function = NULL;
+    if (method == NULL) {
+        return NULL;
+    }
+    if (Py_IS_TYPE(method, &PyMethodDescr_Type)) {
+        const PyMethodDef *definition = ((PyMethodDescrObject *)method)->d_method;
+        if (definition->ml_flags == METH_NOARGS) {
+            function = definition->ml_meth; /* static in the extension */
+        }
+    }
+    Py_DECREF(method);
+    return function;
+}
+
+int
+hl_plain_socket_init(hl_state *state)
+{
+    PyTypeObject *base = state->SocketType->tp_base;
+    state->socket_fileno = function_of(base, "fileno");
+    state->socket_gettimeout = function_of(base, "gettimeout");
+    PyErr_Clear(); /* AttributeError: without them no socket is plain */
+    return 0;
+}
+
+/* The same as socket_class_is_intact, from memory while the class has not changed. */
+static bool
+is_intact(hl_state *state)
+{
+    unsigned int version = state->SocketType->tp_version_tag;
+    if (version != 0 &&
+        version == __atomic_load_n(&state->socket_version, __ATOMIC_RELAXED)) {
+        return true;
+    }
+    int intact = socket_class_is_intact(state);
+    if (intact < 0) {
+        PyErr_Clear(); /* AttributeError: a method was deleted */
+    }
+    if (intact == 1) {
+        /* Read last: the lookups give the class a version if it had none. */
+        __atomic_store_n(&state->socket_version,
+                         state->SocketType->tp_version_tag,
+                         __ATOMIC_RELAXED);
+    }
+    return intact == 1;
+}
+
+int
+hl_plain_socket_fd(hl_state *state, PyObject *sock)
+{
+    if (!Py_IS_TYPE(sock, state->SocketType) || state->socket_fileno == NULL ||
+        state->socket_gettimeout == NULL || !is_intact(state)) {
+        return -1;
+    }
+    PyObject *timeout = state->socket_gettimeout(sock, NULL);
+    PyObject *number = state->socket_fileno(sock, NULL);
+    int fd = -1;
+    if (timeout == NULL || number == NULL) {
+        PyErr_Clear(); /* MemoryError: the slow way will meet it as well */
+    }
+    else if (PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == 0.0) {
+        fd = (int)PyLong_AsLong(number);
+    }
+    Py_XDECREF(timeout);
+    Py_XDECREF(number);
+    return fd;
+}

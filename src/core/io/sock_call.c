@@ -1,0 +1,669 @@
+/* The awaitable of sock_call.h. */
+#include "io/sock_call.h"
+
+#include "io/plain_socket.h"
+#include "poll/socket.h"
+#include "py/error.h"
+#include "py/freelist.h"
+#include "py/generator.h"
+#include "py/types.h"
+#include "sched/cork.h"
+#include "sched/watch.h"
+#include "task/future.h"
+
+#include <errno.h>
+
+typedef struct hl_sock_call hl_sock_call;
+
+/* Try again, in the step of the task that waits.  Returns 1 with *result (new), 0 if the
+ * kernel says "not now", or -1 with an exception. */
+typedef int (*sock_attempt)(hl_sock_call *call, PyObject **result);
+
+struct hl_sock_call {
+    PyObject_HEAD
+    PyObject *sock;   /* owned; NULL once the call has ended */
+    hl_loop *loop;    /* owned */
+    PyObject *future; /* owned: what the task waits for; NULL while it does not wait */
+    PyObject *argument; /* owned: of receiving, the limit or the buffer; or NULL */
+    sock_attempt attempt;
+    Py_buffer data; /* of sending: owned as long as data.obj is set */
+    Py_ssize_t sent;
+    int error; /* -errno of a send that failed while the task waited, or 0 */
+    int fd;    /* as it was when it was armed: only to find the place in the table */
+    int kind;
+};
+
+/* -- the end ----------------------------------------------------------------------------- */
+
+/* Leave the table of what is watched, unless another took the place. */
+static int
+sock_call_unwatch(hl_sock_call *call)
+{
+    int error = 0;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)call->loop);
+    if (hl_watch_holds(call->loop, call->fd, call->kind, (PyObject *)call)) {
+        error = hl_watch_remove(call->loop, call->fd, call->kind);
+    }
+    Py_END_CRITICAL_SECTION();
+    return error < 0 ? -1 : 0;
+}
+
+static void
+sock_call_drop_data(hl_sock_call *call)
+{
+    if (call->data.obj != NULL) {
+        PyBuffer_Release(&call->data);
+    }
+}
+
+/* The call has ended, whatever the outcome.  An exception that is raised stays raised. */
+static void
+sock_call_end(hl_sock_call *call)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    if (call->sock != NULL && sock_call_unwatch(call) < 0) {
+        PyErr_WriteUnraisable((PyObject *)call);
+    }
+    sock_call_drop_data(call);
+    Py_CLEAR(call->sock);
+    Py_CLEAR(call->future);
+    Py_CLEAR(call->argument);
+    PyErr_SetRaisedException(exception);
+}
+
+/* -- system calls -------------------------------------------------------------------------- */
+
+/* What a count of a system call means: 0 for "not now", else 1, or -1 with OSError. */
+static int
+outcome_of(ssize_t count)
+{
+    if (count >= 0) {
+        return 1;
+    }
+    return count == -EAGAIN || count == -EWOULDBLOCK ? 0 : hl_error_set((int)count);
+}
+
+/* A socket that is plain no more (closed, or made blocking): its own method, which knows
+ * what to do and say.  "Not now" cannot be the answer of a closed or blocking one. */
+static int
+ask_socket(const hl_sock_call *call, const char *method, PyObject **result)
+{
+    *result = PyObject_CallMethod(call->sock, method, "O", call->argument);
+    return *result != NULL ? 1 : -1;
+}
+
+/* Receive at most limit bytes of fd as a bytes object.  They go through the loop's buffer:
+ * a bytes object of the limit's size, shrunk afterwards, costs page faults each time. */
+static int
+receive_bytes(hl_loop *loop, int fd, Py_ssize_t limit, PyObject **result)
+{
+    char *buffer = NULL;
+    *result = NULL;
+    if (limit <= HL_READ_BUFFER_SIZE &&
+        (!HL_FREE_THREADED || loop->owner == hl_thread_ident())) {
+        buffer = hl_loop_read_buffer(loop);
+    }
+    else {
+        *result = PyBytes_FromStringAndSize(NULL, limit);
+        buffer = *result != NULL ? PyBytes_AS_STRING(*result) : NULL;
+    }
+    if (buffer == NULL) {
+        return -1;
+    }
+    ssize_t count = hl_socket_recv(fd, buffer, (size_t)limit);
+    int outcome = outcome_of(count);
+    if (outcome <= 0) {
+        Py_CLEAR(*result);
+        return outcome;
+    }
+    if (*result == NULL) {
+        *result = PyBytes_FromStringAndSize(buffer, count);
+    }
+    else if (count < limit) {
+        (void)_PyBytes_Resize(result, count); /* sets *result to NULL if it fails */
+    }
+    return *result != NULL ? 1 : -1;
+}
+
+static int
+attempt_recv(hl_sock_call *call, PyObject **result)
+{
+    int fd = hl_plain_socket_fd(call->loop->state, call->sock);
+    if (fd < 0) {
+        return ask_socket(call, "recv", result);
+    }
+    return receive_bytes(call->loop, fd, PyLong_AsSsize_t(call->argument), result);
+}
+
+/* The memory of an object to receive into.  False, without an exception, if there is none:
+ * the socket's own method has the words for it. */
+static bool
+get_writable(PyObject *object, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, PyBUF_WRITABLE) == 0) {
+        return true;
+    }
+    PyErr_Clear(); /* TypeError or BufferError */
+    return false;
+}
+
+/* Receive into view, and release it. */
+static int
+receive_into(int fd, Py_buffer *view, PyObject **result)
+{
+    ssize_t count =
+        view->len > 0 ? hl_socket_recv(fd, view->buf, (size_t)view->len) : 0;
+    PyBuffer_Release(view);
+    int outcome = outcome_of(count);
+    if (outcome > 0) {
+        *result = PyLong_FromSsize_t(count);
+        return *result != NULL ? 1 : -1;
+    }
+    return outcome;
+}
+
+static int
+attempt_recv_into(hl_sock_call *call, PyObject **result)
+{
+    Py_buffer view;
+    int fd = hl_plain_socket_fd(call->loop->state, call->sock);
+    if (fd < 0 || !get_writable(call->argument, &view)) {
+        return ask_socket(call, "recv_into", result);
+    }
+    return receive_into(fd, &view, result);
+}
+
+/* All was sent, or an error stands in the call: the sending went on without the task. */
+static int
+attempt_sendall(hl_sock_call *call, PyObject **result)
+{
+    if (call->error < 0) {
+        return hl_error_set(call->error);
+    }
+    *result = Py_NewRef(Py_None);
+    return 1;
+}
+
+static int
+attempt_ready(hl_sock_call *call, PyObject **result)
+{
+    *result = Py_NewRef(Py_None);
+    return 1;
+}
+
+/* -- waiting ------------------------------------------------------------------------------- */
+
+static int sock_call_run(hl_loop *loop, PyObject *self, PyObject *unused);
+
+/* RuntimeError if a transport owns fd. */
+static int
+check_no_transport(hl_loop *loop, int fd)
+{
+    if (hl_watch_transport(loop, fd) == NULL &&
+        loop->attrs[HL_ATTR_TRANSPORTS] == NULL) {
+        return 0;
+    }
+    PyObject *result =
+        PyObject_CallMethod((PyObject *)loop, "_ensure_fd_no_transport", "i", fd);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+static int
+sock_call_arm(hl_sock_call *call)
+{
+    int error;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)call->loop);
+    error =
+        hl_watch_arm(call->loop, call->fd, call->kind, (PyObject *)call, sock_call_run);
+    Py_END_CRITICAL_SECTION();
+    return error;
+}
+
+/* Begin a wait of fd, with a future of its own.  Returns 0 or -1. */
+static int
+sock_call_wait(hl_sock_call *call, int fd)
+{
+    if (check_no_transport(call->loop, fd) < 0 || hl_loop_check_open(call->loop) < 0) {
+        return -1;
+    }
+    PyObject *future = hl_future_new(call->loop);
+    if (future == NULL) {
+        return -1;
+    }
+    Py_XSETREF(call->future, future);
+    call->fd = fd;
+    return sock_call_arm(call);
+}
+
+/* The wait is over: the task that waits runs in the next turn. */
+static int
+sock_call_wake(hl_sock_call *call)
+{
+    if (sock_call_unwatch(call) < 0) {
+        return -1;
+    }
+    int error = 0;
+    hl_future *future = (hl_future *)Py_NewRef(call->future);
+    Py_BEGIN_CRITICAL_SECTION(future);
+    if (future->state == HL_PENDING) {
+        error = hl_future_set_result_lock_held(call->loop->state, future, Py_None);
+    }
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(future);
+    return error;
+}
+
+/* Send more.  Returns 1 when nothing is left or an error stands in the call, else 0. */
+static int
+sock_call_send_more(hl_sock_call *call)
+{
+    if (hl_plain_socket_fd(call->loop->state, call->sock) != call->fd) {
+        call->error = -EBADF;
+        return 1;
+    }
+    ssize_t count = hl_socket_send(call->fd,
+                                   (const char *)call->data.buf + call->sent,
+                                   (size_t)(call->data.len - call->sent));
+    if (count >= 0) {
+        call->sent += count;
+        return call->sent == call->data.len;
+    }
+    if (count == -EAGAIN || count == -EWOULDBLOCK) {
+        return 0;
+    }
+    call->error = (int)count;
+    return 1;
+}
+
+/* hl_run of the event.  Errors of ours go to the task. */
+static int
+sock_call_run(hl_loop *loop, PyObject *self, PyObject *unused)
+{
+    hl_sock_call *call = (hl_sock_call *)self;
+    if (call->future == NULL || ((hl_future *)call->future)->state != HL_PENDING ||
+        !hl_watch_holds(loop, call->fd, call->kind, self)) {
+        return 0; /* it ended, or another took the place, after the event was collected */
+    }
+    if (call->data.obj != NULL && !sock_call_send_more(call)) {
+        if (sock_call_arm(call) == 0) {
+            return 0;
+        }
+        PyErr_Clear(); /* OSError or MemoryError: the descriptor cannot be watched */
+        call->error = -EBADF;
+    }
+    return sock_call_wake(call);
+}
+
+/* -- life ------------------------------------------------------------------------------------ */
+
+static hl_sock_call *
+sock_call_new(hl_loop *loop, PyObject *sock, int kind, sock_attempt attempt)
+{
+    hl_state *state = loop->state;
+    PyTypeObject *type = state->SockCallType;
+    hl_sock_call *call = (hl_sock_call *)hl_freelist_pop(
+        &state->free_sock_calls, type, offsetof(hl_sock_call, sock));
+    if (call != NULL) {
+        PyObject_GC_Track((PyObject *)call);
+    }
+    else {
+        call = (hl_sock_call *)type->tp_alloc(type, 0);
+        if (call == NULL) {
+            return NULL;
+        }
+    }
+    hl_count_new(state, HL_COUNT_SOCK_CALL);
+    call->loop = (hl_loop *)Py_NewRef((PyObject *)loop);
+    call->sock = Py_NewRef(sock);
+    call->kind = kind;
+    call->attempt = attempt;
+    call->fd = -1;
+    call->sent = 0;
+    call->error = 0;
+    return call;
+}
+
+static void
+sock_call_dealloc(PyObject *self)
+{
+    hl_sock_call *call = (hl_sock_call *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    hl_state *state = hl_state_in_dealloc(type);
+    PyObject_GC_UnTrack(self);
+    /* The table of what is watched holds a reference: it is not in there. */
+    sock_call_drop_data(call);
+    Py_CLEAR(call->sock);
+    Py_CLEAR(call->future);
+    Py_CLEAR(call->argument);
+    Py_CLEAR(call->loop);
+    hl_count_free(state, HL_COUNT_SOCK_CALL);
+    if (state != NULL &&
+        hl_freelist_push(
+            &state->free_sock_calls, self, type, offsetof(hl_sock_call, sock))) {
+        return;
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+void
+hl_sock_call_drain(hl_state *state)
+{
+    hl_freelist_drain(
+        &state->free_sock_calls, state->SockCallType, offsetof(hl_sock_call, sock));
+}
+
+static int
+sock_call_clear(PyObject *self)
+{
+    hl_sock_call *call = (hl_sock_call *)self;
+    sock_call_drop_data(call);
+    Py_CLEAR(call->sock);
+    Py_CLEAR(call->future);
+    Py_CLEAR(call->argument);
+    return 0; /* the loop stays: `fd` and `kind` mean nothing without it */
+}
+
+static int
+sock_call_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    hl_sock_call *call = (hl_sock_call *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(call->sock);
+    Py_VISIT((PyObject *)call->loop);
+    Py_VISIT(call->future);
+    Py_VISIT(call->argument);
+    Py_VISIT(call->data.obj);
+    return 0;
+}
+
+/* -- awaiting -------------------------------------------------------------------------------- */
+
+static PySendResult
+sock_call_yield(hl_sock_call *call, PyObject **result)
+{
+    hl_future *future = (hl_future *)call->future;
+    bool was_blocking;
+    Py_BEGIN_CRITICAL_SECTION(future);
+    was_blocking = future->blocking;
+    future->blocking = 1;
+    Py_END_CRITICAL_SECTION();
+    if (was_blocking) {
+        PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
+        return PYGEN_ERROR;
+    }
+    *result = Py_NewRef(call->future);
+    return PYGEN_NEXT;
+}
+
+/* What the wait has ended with.  Returns 0, or -1 with CancelledError for example. */
+static int
+sock_call_finish_wait(hl_sock_call *call)
+{
+    PyObject *future = call->future;
+    PyObject *nothing;
+    call->future = NULL;
+    Py_BEGIN_CRITICAL_SECTION(future);
+    nothing = hl_future_result_lock_held(call->loop->state, (hl_future *)future);
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(future);
+    Py_XDECREF(nothing);
+    return nothing != NULL ? 0 : -1;
+}
+
+/* The descriptor for another wait, or -1 with OSError if the socket was closed. */
+static int
+sock_call_descriptor(const hl_sock_call *call)
+{
+    int fd = hl_plain_socket_fd(call->loop->state, call->sock);
+    return fd < 0 ? hl_error_set(-EBADF) : fd;
+}
+
+static PySendResult
+sock_call_send(PyObject *self, PyObject *unused, PyObject **result)
+{
+    hl_sock_call *call = (hl_sock_call *)self;
+    *result = NULL;
+    if (call->future == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this call has ended");
+        return PYGEN_ERROR;
+    }
+    if (((hl_future *)call->future)->state == HL_PENDING) {
+        return sock_call_yield(call, result);
+    }
+    int outcome = sock_call_finish_wait(call);
+    if (outcome == 0) {
+        outcome = call->attempt(call, result);
+    }
+    if (outcome == 0) {
+        int fd = sock_call_descriptor(call);
+        if (fd >= 0 && sock_call_wait(call, fd) == 0) {
+            return sock_call_yield(call, result);
+        }
+        outcome = -1;
+    }
+    sock_call_end(call);
+    return outcome > 0 ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+static PyObject *
+sock_call_next(PyObject *self)
+{
+    PyObject *result;
+    if (sock_call_send(self, NULL, &result) == PYGEN_RETURN) {
+        hl_generator_return(result);
+        return NULL;
+    }
+    return result;
+}
+
+static PyObject *
+sock_call_send_method(PyObject *self, PyObject *value)
+{
+    PyObject *result = sock_call_next(self);
+    if (result == NULL && !PyErr_Occurred()) {
+        PyErr_SetNone(PyExc_StopIteration);
+    }
+    return result;
+}
+
+static PyObject *
+sock_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *exception = hl_generator_thrown(args, nargs);
+    if (exception != NULL) {
+        PyErr_SetRaisedException(exception);
+        sock_call_end((hl_sock_call *)self);
+    }
+    return NULL;
+}
+
+static PyObject *
+sock_call_close(PyObject *self, PyObject *unused)
+{
+    sock_call_end((hl_sock_call *)self);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef sock_call_methods[] = {
+    {"send", sock_call_send_method, METH_O, NULL},
+    {"throw", (PyCFunction)(void (*)(void))sock_call_throw, METH_FASTCALL, NULL},
+    {"close", sock_call_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot sock_call_slots[] = {
+    {Py_tp_dealloc, sock_call_dealloc},
+    {Py_tp_traverse, sock_call_traverse},
+    {Py_tp_clear, sock_call_clear},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, sock_call_next},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, sock_call_send},
+    {Py_tp_methods, sock_call_methods},
+    {0, NULL},
+};
+
+static PyType_Spec sock_call_spec = {
+    .name = "hotloop.SockCall",
+    .basicsize = sizeof(hl_sock_call),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
+             Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = sock_call_slots,
+};
+
+int
+hl_sock_call_type_init(PyObject *module, hl_state *state)
+{
+    state->SockCallType = hl_type_new(module, &sock_call_spec, NULL, NULL);
+    return state->SockCallType != NULL ? hl_plain_socket_init(state) : -1;
+}
+
+/* -- the methods' first half ------------------------------------------------------------------ */
+
+/* What is held back leaves first; then the descriptor of sock, or -1 if the call is
+ * asyncio's business, or -2 with an exception. */
+static int
+begin_call(hl_loop *loop, PyObject *sock)
+{
+    if (hl_cork_flush(loop) < 0) {
+        return -2;
+    }
+    return loop->state->is_native ? hl_plain_socket_fd(loop->state, sock) : -1;
+}
+
+static PyObject *
+not_ours(int fd)
+{
+    return fd == -1 ? Py_NewRef(Py_None) : NULL;
+}
+
+/* The awaitable of a call on fd, for which it waits now. */
+static PyObject *
+start_waiting(hl_loop *loop, PyObject *sock, int fd, PyObject *argument,
+              sock_attempt attempt)
+{
+    hl_sock_call *call = sock_call_new(loop, sock, HL_POLL_READ, attempt);
+    if (call == NULL) {
+        return NULL;
+    }
+    call->argument = Py_NewRef(argument);
+    if (sock_call_wait(call, fd) < 0) {
+        sock_call_end(call);
+        Py_CLEAR(call);
+    }
+    return (PyObject *)call;
+}
+
+PyObject *
+hl_sock_begin(hl_loop *loop, PyObject *sock)
+{
+    int fd = begin_call(loop, sock);
+    return fd == -2 ? NULL : PyBool_FromLong(fd >= 0);
+}
+
+PyObject *
+hl_sock_recv(hl_loop *loop, PyObject *sock, PyObject *limit)
+{
+    int fd = begin_call(loop, sock);
+    Py_ssize_t count =
+        fd >= 0 && PyLong_CheckExact(limit) ? PyLong_AsSsize_t(limit) : -1;
+    if (fd >= 0 && count <= 0) {
+        PyErr_Clear(); /* OverflowError; asyncio's own call raises it again */
+        fd = -1;
+    }
+    if (fd < 0) {
+        return not_ours(fd);
+    }
+    PyObject *result;
+    int outcome = receive_bytes(loop, fd, count, &result);
+    if (outcome != 0) {
+        return result;
+    }
+    return start_waiting(loop, sock, fd, limit, attempt_recv);
+}
+
+PyObject *
+hl_sock_recv_into(hl_loop *loop, PyObject *sock, PyObject *buffer)
+{
+    Py_buffer view;
+    int fd = begin_call(loop, sock);
+    if (fd < 0 || !get_writable(buffer, &view)) {
+        return not_ours(fd < 0 ? fd : -1);
+    }
+    PyObject *result = NULL;
+    int outcome = receive_into(fd, &view, &result);
+    if (outcome != 0) {
+        return result;
+    }
+    return start_waiting(loop, sock, fd, buffer, attempt_recv_into);
+}
+
+/* True if len(data) is its number of bytes, which sock_sendall compares with. */
+static bool
+is_plain_data(PyObject *data)
+{
+    if (PyBytes_CheckExact(data) || PyByteArray_CheckExact(data)) {
+        return true;
+    }
+    if (!PyMemoryView_Check(data)) {
+        return false;
+    }
+    const Py_buffer *view = PyMemoryView_GET_BUFFER(data);
+    return view->ndim == 1 && view->itemsize == 1;
+}
+
+/* Wait with the rest of data, whose first `sent` bytes are gone. */
+static PyObject *
+send_later(hl_loop *loop, PyObject *sock, int fd, Py_buffer *data, Py_ssize_t sent)
+{
+    hl_sock_call *call = sock_call_new(loop, sock, HL_POLL_WRITE, attempt_sendall);
+    if (call == NULL) {
+        PyBuffer_Release(data);
+        return NULL;
+    }
+    call->data = *data;
+    call->sent = sent;
+    if (sock_call_wait(call, fd) < 0) {
+        sock_call_end(call);
+        Py_CLEAR(call);
+    }
+    return (PyObject *)call;
+}
+
+PyObject *
+hl_sock_sendall(hl_loop *loop, PyObject *sock, PyObject *data)
+{
+    int fd = begin_call(loop, sock);
+    if (fd < 0 || !is_plain_data(data)) {
+        return not_ours(fd < 0 ? fd : -1);
+    }
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    ssize_t count = hl_socket_send(fd, view.buf, (size_t)view.len);
+    int outcome = outcome_of(count);
+    if (outcome == 0 || (outcome > 0 && count < view.len)) {
+        return send_later(loop, sock, fd, &view, outcome == 0 ? 0 : count);
+    }
+    PyBuffer_Release(&view);
+    return outcome > 0 ? Py_NewRef(Py_True) : NULL;
+}
+
+PyObject *
+hl_sock_ready(hl_loop *loop, PyObject *sock, int kind)
+{
+    int fd = hl_plain_socket_fd(loop->state, sock);
+    if (fd < 0) {
+        hl_error_set(-EBADF);
+        return NULL;
+    }
+    hl_sock_call *call = sock_call_new(loop, sock, kind, attempt_ready);
+    if (call != NULL && sock_call_wait(call, fd) < 0) {
+        sock_call_end(call);
+        Py_CLEAR(call);
+    }
+    return (PyObject *)call;
+}
