@@ -476,7 +476,8 @@ static PyMethodDef loop_methods[] = {
     {"create_task",
      FASTCALL(hl_api_create_task),
      METH_FASTCALL | METH_KEYWORDS,
-     "create_task($self, coro, **kwargs)\n--\n\nSchedule a coroutine; return its Task.\n\n"
+     "create_task($self, coro, " HL_CREATE_TASK_KEYWORDS
+     ")\n--\n\nSchedule a coroutine; return its Task.\n\n"
      "Keywords as in this version's asyncio.  With a task factory, what it returns.\n" ASYNCIO_LOOP
      "create_task"},
     {"_add_callback",

@@ -37,6 +37,13 @@
 #define HL_REINIT_IS_REFUSED (PY_VERSION_HEX >= 0x030F0000)
 #define HL_CONTEXT_IS_CHECKED (PY_VERSION_HEX >= 0x030F0000)
 #define HL_CREATE_TASK_TAKES_EAGER_START (PY_VERSION_HEX >= 0x030E0000)
+#if PY_VERSION_HEX < 0x030D0300
+#define HL_CREATE_TASK_KEYWORDS "*, name=None, context=None"
+#elif PY_VERSION_HEX >= 0x030D0400 && PY_VERSION_HEX < 0x030E0000
+#define HL_CREATE_TASK_KEYWORDS "*, name=None, context=None, **kwargs"
+#else
+#define HL_CREATE_TASK_KEYWORDS "**kwargs"
+#endif
 #define HL_HANDLES_HAVE_WEAKREF_SLOT (PY_VERSION_HEX < 0x030C0000)
 
 /* How asyncio names the step function in an error's text. */
