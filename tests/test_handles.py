@@ -213,6 +213,108 @@ def test_a_handle_in_debug_mode_says_where_it_was_made(loop):
         assert "callback" in repr(handle)
 
 
+def noting_context(variable, seen, value):
+    """A callback that notes the variable's value in its context and changes it."""
+
+    def note():
+        seen.append(variable.get("unset"))
+        variable.set(value)
+
+    return note
+
+
+def test_each_handle_runs_in_a_context_of_its_own(loop):
+    variable, seen = contextvars.ContextVar("variable"), []
+    handles = [loop.call_soon(noting_context(variable, seen, value)) for value in range(3)]
+    loop.call_soon(noting_context(variable, seen, 3))
+    loop.call_later(0, noting_context(variable, seen, 4))
+    run_briefly(loop, 2)
+    assert seen == ["unset"] * 5
+    assert [handle._context[variable] for handle in handles] == [0, 1, 2]
+    assert variable.get("unset") == "unset"
+
+
+def test_a_handle_takes_the_context_of_the_time_it_was_scheduled(loop):
+    variable, seen = contextvars.ContextVar("variable"), []
+    before = loop.call_soon(noting_context(variable, seen, "in before"))
+    token = variable.set("outside")
+    loop.call_soon(noting_context(variable, seen, "in middle"))
+    variable.reset(token)
+    after = loop.call_soon(noting_context(variable, seen, "in after"))
+    run_briefly(loop)
+    assert seen == ["unset", "outside", "unset"]
+    assert (before._context[variable], after._context[variable]) == ("in before", "in after")
+
+
+def test_the_context_of_a_handle_is_the_one_it_runs_in(loop):
+    variable, seen = contextvars.ContextVar("variable"), []
+    handle = loop.call_soon(noting_context(variable, seen, "inside"))
+    context = handle._context
+    context.run(variable.set, "given")
+    run_briefly(loop)
+    assert seen == ["given"]
+    assert handle._context is context
+    assert context[variable] == "inside"
+
+
+def test_a_kept_context_is_not_used_for_later_callbacks(loop):
+    variable, kept = contextvars.ContextVar("variable"), []
+
+    def keep():
+        kept.append(handles.pop()._context)
+
+    for _ in range(3):
+        handles = [loop.call_soon(keep)]
+        run_briefly(loop)
+    loop.call_soon(variable.set, "later")
+    run_briefly(loop)
+    assert len({id(context) for context in kept}) == 3
+    assert [context.get(variable) for context in kept] == [None] * 3
+
+
+def test_the_context_of_a_handle_dies_with_it(loop):
+    references = []
+
+    def note():
+        references.append(weakref.ref(handles.pop()._context))
+
+    for _ in range(3):
+        handles = [loop.call_soon(note)]
+        run_briefly(loop)
+    assert [reference() for reference in references] == [None] * 3
+
+
+def test_a_value_set_in_a_callback_dies_with_its_context(loop):
+    variable = contextvars.ContextVar("variable")
+    value = Callable()
+    reference = weakref.ref(value)
+    loop.call_soon(variable.set, value)
+    run_briefly(loop)
+    del value
+    loop.call_soon(callback)
+    run_briefly(loop)
+    gc.collect()
+    assert reference() is None
+
+
+def test_callbacks_of_a_loop_inside_a_callback_have_their_own_contexts(loop, loop_factory):
+    variable, seen = contextvars.ContextVar("variable"), []
+
+    def outer():
+        inner = loop_factory()
+        asyncio._set_running_loop(None)
+        inner.call_soon(noting_context(variable, seen, "inner"))
+        inner.call_soon(noting_context(variable, seen, "inner again"))
+        run_briefly(inner)
+        inner.close()
+        asyncio._set_running_loop(loop)
+        seen.append(variable.get("unset"))
+
+    loop.call_soon(outer)
+    run_briefly(loop)
+    assert seen == ["unset"] * 3
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: get_context")
 def test_get_context_gives_the_context_itself(loop):
     context = contextvars.copy_context()

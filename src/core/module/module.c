@@ -4,6 +4,7 @@
  * layout, and makes the types in the order of the layers. */
 #include "api/loop_type.h"
 #include "io/sock_call.h"
+#include "py/context.h"
 #include "py/freelist.h"
 #include "py/state.h"
 #include "py/types.h"
@@ -182,6 +183,9 @@ static PyMethodDef core_functions[] = {
     X(eager_tasks)                                                                     \
     X(support)                                                                         \
     X(layout_problem)                                                                  \
+    X(empty_context)                                                                   \
+    X(empty_vars)                                                                      \
+    X(spare_context)                                                                   \
     X(empty_tuple)                                                                     \
     X(context_names)
 
@@ -431,7 +435,8 @@ core_exec(PyObject *module)
 {
     hl_state *state = state_of_module(module);
     if (intern_names(state) < 0 || import_asyncio(state) < 0 ||
-        probe_stop_iteration(state) < 0 || hl_handle_type_init(module, state) < 0 ||
+        probe_stop_iteration(state) < 0 || hl_context_init(state) < 0 ||
+        hl_handle_type_init(module, state) < 0 ||
         hl_timer_handle_type_init(module, state) < 0 ||
         hl_threadsafe_handle_type_init(module, state) < 0 ||
         make_task_types(module, state) < 0 ||

@@ -167,6 +167,10 @@ typedef struct {
     /* All loops, so that a forked child can disown their descriptors.  Borrowed. */
     struct hl_loop *loops;
 
+    PyObject *empty_context; /* marker in handles: py/context.h; or NULL */
+    PyObject *empty_vars;    /* what contexts without variables have; or NULL */
+    PyObject *spare_context; /* for the next handle that runs; or NULL */
+
     PyObject *empty_tuple;
     PyObject *context_names; /* ("context",) */
 

@@ -6,6 +6,7 @@
 #include "sched/handle.h"
 
 #include "py/args.h"
+#include "py/context.h"
 #include "py/types.h"
 
 #include <structmember.h>
@@ -50,7 +51,8 @@ int
 hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
                PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
-    handle->context = context != NULL ? Py_NewRef(context) : PyContext_CopyCurrent();
+    handle->context =
+        context != NULL ? Py_NewRef(context) : hl_context_copy_current(loop->state);
     if (handle->context == NULL ||
         handle_store_args(handle, loop->state, args, nargs) < 0) {
         return -1;
@@ -303,8 +305,11 @@ done:
 
 /* Call in the handle's context.  Returns 0 or -1 with what it raised. */
 static inline int
-handle_call_in_context(hl_handle *handle)
+handle_call_in_context(hl_handle *handle, hl_state *state)
 {
+    if (hl_context_materialize(state, &handle->context) < 0) {
+        return -1;
+    }
     PyObject *context = handle->context;
     if (context == NULL || !PyContext_CheckExact(context)) {
         return handle_call_by_run(handle);
@@ -319,6 +324,10 @@ handle_call_in_context(hl_handle *handle)
     Py_XDECREF(result);
     if (PyContext_Exit(context) < 0) {
         error = -1;
+    }
+    if (Py_REFCNT(handle) == 1 && error == 0 && handle->context == context) {
+        /* The caller's is the last reference. */
+        hl_context_recycle(state, &handle->context);
     }
     Py_DECREF(context);
     return error;
@@ -372,7 +381,7 @@ hl_handle_run_native(hl_loop *loop, PyObject *owner)
     if (hl_handle_is_cancelled(handle)) {
         return 0;
     }
-    if (handle_call_in_context(handle) == 0) {
+    if (handle_call_in_context(handle, loop->state) == 0) {
         return 0;
     }
     return hl_handle_report(loop, owner);
@@ -381,12 +390,12 @@ hl_handle_run_native(hl_loop *loop, PyObject *owner)
 static PyObject *
 handle_run_method(PyObject *self, PyObject *unused)
 {
-    if (handle_call_in_context((hl_handle *)self) < 0) {
+    hl_state *state = hl_state_of(self);
+    if (handle_call_in_context((hl_handle *)self, state) < 0) {
         if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
             PyErr_ExceptionMatches(PyExc_SystemExit)) {
             return NULL;
         }
-        hl_state *state = hl_state_of(self);
         PyObject *exception = PyErr_GetRaisedException();
         PyObject *result =
             PyObject_CallMethod(state->support, "handle_failed", "OO", self, exception);
@@ -417,7 +426,17 @@ slot_value(PyObject *value, const char *name)
 static PyObject *
 handle_get_context(PyObject *self, PyObject *unused)
 {
-    return slot_value(((hl_handle *)self)->context, "_context");
+    hl_handle *handle = (hl_handle *)self;
+    if (hl_context_materialize(hl_state_of(self), &handle->context) < 0) {
+        return NULL;
+    }
+    return slot_value(handle->context, "_context");
+}
+
+static PyObject *
+handle_get_context_slot(PyObject *self, void *closure)
+{
+    return handle_get_context(self, NULL);
 }
 
 static PyObject *
@@ -529,7 +548,11 @@ static PyGetSetDef handle_getset[] = {
     {"_args", handle_get_args, handle_set_args, NULL, NULL},
     {"_cancelled", handle_get_cancelled, handle_set_cancelled, NULL, NULL},
     {"_callback", hl_handle_get_slot, hl_handle_set_slot, NULL, (void *)&slot_callback},
-    {"_context", hl_handle_get_slot, hl_handle_set_slot, NULL, (void *)&slot_context},
+    {"_context",
+     handle_get_context_slot,
+     hl_handle_set_slot,
+     NULL,
+     (void *)&slot_context},
     {"_loop",
      hl_handle_get_slot,
      hl_handle_set_slot,

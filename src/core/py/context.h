@@ -1,0 +1,74 @@
+/* Contexts of handles, made when they are needed.
+ *
+ * A handle runs in a copy of the context it was scheduled in.  Most programs schedule in a
+ * context without variables, and a copy of that is an empty one, whenever it is made. So a
+ * handle stores the interpreter's marker `state->empty_context` instead, and gets a context
+ * of its own when it runs or when somebody asks for it.  One that nobody kept is used again
+ * by the next handle (`state->spare_context`).
+ *
+ * Whether a context is empty is read from CPython's private struct, which is checked at
+ * import (hl_context_init).  If it is not as expected, and on free-threaded builds, there is
+ * no marker, and contexts are copied at once. */
+#ifndef HL_PY_CONTEXT_H
+#define HL_PY_CONTEXT_H
+
+#include "py/state.h"
+
+/* CPython's PyContext. */
+typedef struct {
+    PyObject_HEAD
+    PyObject *previous; /* entered before this one */
+    PyObject *vars;     /* immutable mapping; one object stands for all empty ones */
+    PyObject *weakrefs;
+    int is_entered;
+} hl_context;
+
+/* Check the struct and set state->empty_context, or leave it NULL.  Returns 0 or -1. */
+int hl_context_init(hl_state *state);
+
+/* A copy of the current context, or the marker for an empty one.  New, or NULL. */
+static inline PyObject *
+hl_context_copy_current(const hl_state *state)
+{
+    PyObject *marker = state->empty_context;
+    const hl_context *current = (hl_context *)PyThreadState_Get()->context;
+    if (marker != NULL && current != NULL && current->vars == state->empty_vars) {
+        return Py_NewRef(marker);
+    }
+    return PyContext_CopyCurrent();
+}
+
+/* Put a context in the place of the marker, if *slot is that.  Returns 0 or -1. */
+static inline int
+hl_context_materialize(hl_state *state, PyObject **slot)
+{
+    if (*slot != state->empty_context || *slot == NULL) {
+        return 0;
+    }
+    PyObject *context = state->spare_context;
+    state->spare_context = NULL;
+    if (context == NULL) {
+        context = PyContext_New();
+        if (context == NULL) {
+            return -1;
+        }
+    }
+    Py_SETREF(*slot, context); /* the marker stays alive in state */
+    return 0;
+}
+
+/* Keep the context in *slot for the next handle if nobody else has it and it is as new.
+ * References: one of *slot, which becomes NULL then, and one of the caller. */
+static inline void
+hl_context_recycle(hl_state *state, PyObject **slot)
+{
+    const hl_context *context = (hl_context *)*slot;
+    if (HL_FREELISTS && state->spare_context == NULL && Py_REFCNT(context) == 2 &&
+        state->empty_context != NULL && context->vars == state->empty_vars &&
+        context->weakrefs == NULL) {
+        state->spare_context = *slot;
+        *slot = NULL;
+    }
+}
+
+#endif
