@@ -1,9 +1,8 @@
 """The public ``Loop``: the C core on top of asyncio's own loop class.
 
-The core schedules; everything that runs once per loop or once per connection is Python.
-Methods that stand neither here nor in the core are those of the running version of
-asyncio: until hotloop has transports of its own, network, pipe and subprocess methods are
-asyncio's selector transports, over ``add_reader`` and ``add_writer`` of the core.
+The core schedules and moves bytes; everything that runs once per loop or once per outgoing
+connection is Python. Methods that stand neither here nor in the core are those of the running
+version of asyncio, whose coroutines make their transports and servers by the factories below.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import socket
 import sys
 import threading
 import warnings
-from asyncio import base_events, futures
+from asyncio import base_events, constants, futures, sslproto
 from collections.abc import Mapping
 
 from . import _core
@@ -42,6 +41,22 @@ _FAMILIES_OF_HOSTS = (socket.AF_INET, socket.AF_INET6) if socket.has_ipv6 else (
 def _descriptor(file: Any) -> int:
     """Return the descriptor of a number or a file object; ValueError as selectors raise it."""
     return selectors._fileobj_to_fd(file)  # type: ignore[attr-defined,no-any-return]
+
+
+def _is_plain_socket(sock: Any) -> bool:
+    """Tell whether the kernel is all there is behind a socket.
+
+    asyncio takes anything that has the methods of a socket, and a subclass may do something of
+    its own when it sends and receives: those stay asyncio's transports.
+    """
+    kind = type(sock)
+    return kind is socket.socket or (
+        issubclass(kind, socket.socket)
+        and all(getattr(kind, name) is getattr(socket.socket, name) for name in _BYTES_PASS)
+    )
+
+
+_BYTES_PASS = ("recv", "recv_into", "send", "sendmsg", "shutdown")
 
 
 class _SelectorMap(Mapping):  # type: ignore[type-arg]
@@ -305,6 +320,91 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             except _NOT_NOW:
                 pass
             await self._sock_ready(sock, _READ)
+
+    # -- transports ------------------------------------------------------------------------------
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        fileno = fd
+        if not isinstance(fileno, int):
+            try:
+                fileno = int(fileno.fileno())
+            except (AttributeError, TypeError, ValueError):
+                raise ValueError(f"Invalid file object: {fd!r}") from None
+        if 0 <= fileno <= _LARGEST_DESCRIPTOR:
+            transport = self._transports.get(fileno)
+            if transport is not None and not transport.is_closing():
+                raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+
+    def _make_socket_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        waiter: Any = None,
+        *,
+        extra: Any = None,
+        server: Any = None,
+        context: Any = None,
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if not _is_plain_socket(sock):
+            options = {} if context is None else {"context": context}
+            return super()._make_socket_transport(
+                sock, protocol, waiter, extra=extra, server=server, **options
+            )
+        return self._make_stream(sock, protocol, waiter, extra, server, context)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: Any,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: Any = None,
+        *,
+        server_side: bool = False,
+        server_hostname: Any = None,
+        extra: Any = None,
+        server: Any = None,
+        ssl_handshake_timeout: Any = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Any = None,
+    ) -> Any:
+        self._ensure_fd_no_transport(rawsock)
+        ssl_protocol = sslproto.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        self._make_socket_transport(
+            rawsock, ssl_protocol, extra=extra, server=server, context=context
+        )
+        return ssl_protocol._app_transport
+
+    def _start_serving(
+        self,
+        protocol_factory: Any,
+        sock: Any,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: Any = constants.SSL_HANDSHAKE_TIMEOUT,
+        ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
+        context: Any = None,
+    ) -> None:
+        self._listen(
+            protocol_factory,
+            sock,
+            sslcontext,
+            server,
+            backlog,
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
+            context,
+        )
 
     # -- waking up for signals -------------------------------------------------------------------
 

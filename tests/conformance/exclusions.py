@@ -79,6 +79,12 @@ PIPE_TRANSPORTS_ON_TEST_LOOP = (
 )
 EXCLUSIONS = (
     Exclusion(
+        "test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",
+        NOT_OURS,
+        "Looks into asyncio's selector transport (_read_ready_cb) and exchanges its socket.",
+        versions=("3.14", "3.15"),
+    ),
+    Exclusion(
         "test_free_threading.Test*PyFreeThreading."
         "test_all_tasks_from_other_thread_includes_eager_tasks",
         NOT_OURS,

@@ -40,7 +40,7 @@ attribute_default(hl_loop *loop, const attribute *which)
     default:
         /* Made once, when first asked for. */
         loop->attrs[which->index] = PyObject_CallMethod(
-            loop->state->support, "make_attribute", "s", which->name);
+            loop->state->support, "make_attribute", "sO", which->name, loop);
         return Py_XNewRef(loop->attrs[which->index]);
     }
 }

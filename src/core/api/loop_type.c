@@ -6,6 +6,7 @@
 
 #include "api/attributes.h"
 #include "api/calls.h"
+#include "api/network.h"
 #include "api/run.h"
 #include "base/clock.h"
 #include "io/sock_call.h"
@@ -514,6 +515,31 @@ static PyMethodDef loop_methods[] = {
      FASTCALL(loop_unwatch),
      METH_FASTCALL,
      "_unwatch($self, fd, kind, /)\n--\n\nStop watching; return whether it was watched."},
+    {"_make_stream",
+     FASTCALL(hl_api_make_stream),
+     METH_FASTCALL,
+     "_make_stream($self, sock, protocol, waiter, extra, server, context, /)\n--\n\nA "
+     "transport of a connected stream socket."},
+    {"_listen",
+     FASTCALL(hl_api_listen),
+     METH_FASTCALL,
+     "_listen($self, protocol_factory, sock, sslcontext, server, backlog, "
+     "ssl_handshake_timeout, ssl_shutdown_timeout, context, /)\n--\n\nAccept the "
+     "connections of a listening socket."},
+    {"_flush",
+     hl_api_flush,
+     METH_NOARGS,
+     "_flush($self, /)\n--\n\nSend what a transport holds back until the running callback "
+     "ends."},
+    {"_transport_of",
+     hl_api_transport_of,
+     METH_O,
+     "_transport_of($self, fd, /)\n--\n\nThe open native transport that owns fd, or None."},
+    {"_own_descriptor",
+     FASTCALL(hl_api_own_descriptor),
+     METH_FASTCALL,
+     "_own_descriptor($self, fd, transport, /)\n--\n\nNote which native transport owns fd; "
+     "None: none."},
     {"_watched_as",
      loop_watched_as,
      METH_O,

@@ -3,7 +3,10 @@
  * Executing the module imports what the core needs of asyncio, verifies CPython's private
  * layout, and makes the types in the order of the layers. */
 #include "api/loop_type.h"
+#include "io/listener.h"
 #include "io/sock_call.h"
+#include "io/stream.h"
+#include "io/transport.h"
 #include "py/context.h"
 #include "py/freelist.h"
 #include "py/state.h"
@@ -106,8 +109,14 @@ core_counters(PyObject *module, PyObject *unused)
 {
     PyObject *counts = PyDict_New();
 #ifdef HL_DEBUG
-    static const char *const names[HL_COUNT_KINDS] = {
-        "Loop", "Future", "Task", "Handle", "TimerHandle", "FutureIter", "SockCall"};
+    static const char *const names[HL_COUNT_KINDS] = {"Loop",
+                                                      "Future",
+                                                      "Task",
+                                                      "Handle",
+                                                      "TimerHandle",
+                                                      "FutureIter",
+                                                      "SockCall",
+                                                      "Transport"};
     const hl_state *state = state_of_module(module);
     for (int i = 0; counts != NULL && i < HL_COUNT_KINDS; i++) {
         if (add_count(counts, "live", names[i], state->live[i]) < 0 ||
@@ -186,6 +195,16 @@ static PyMethodDef core_functions[] = {
     X(empty_context)                                                                   \
     X(empty_vars)                                                                      \
     X(spare_context)                                                                   \
+    X(TransportType)                                                                   \
+    X(StreamType)                                                                      \
+    X(ListenerType)                                                                    \
+    X(StockBaseTransportType)                                                          \
+    X(FlowControlMixinType)                                                            \
+    X(BufferedProtocolType)                                                            \
+    X(partial)                                                                         \
+    X(set_result_unless_cancelled)                                                     \
+    X(sendfile_try_native)                                                             \
+    X(minus_one)                                                                       \
     X(empty_tuple)                                                                     \
     X(context_names)
 
@@ -260,9 +279,14 @@ intern_names(hl_state *state)
     }
     HL_NAMES(INTERN)
 #undef INTERN
+    state->str.default_ = PyUnicode_InternFromString("default");
+    state->minus_one = PyLong_FromLong(-1);
     state->empty_tuple = PyTuple_New(0);
     state->context_names = PyTuple_Pack(1, state->str.context);
-    return state->empty_tuple != NULL && state->context_names != NULL ? 0 : -1;
+    return state->str.default_ != NULL && state->minus_one != NULL &&
+                   state->empty_tuple != NULL && state->context_names != NULL
+               ? 0
+               : -1;
 }
 
 typedef struct {
@@ -335,7 +359,18 @@ import_asyncio(hl_state *state)
         IMPORT(run_until_complete_cb, "_run_until_complete_cb"),
     };
     static const import_entry from_coroutines[] = {IMPORT(iscoroutine, "iscoroutine")};
-    static const import_entry from_futures[] = {IMPORT(isfuture, "isfuture")};
+    static const import_entry from_futures[] = {
+        IMPORT(isfuture, "isfuture"),
+        IMPORT(set_result_unless_cancelled, "_set_result_unless_cancelled"),
+    };
+    static const import_entry from_transports[] = {
+        IMPORT(StockBaseTransportType, "BaseTransport"),
+        IMPORT(FlowControlMixinType, "_FlowControlMixin"),
+    };
+    static const import_entry from_protocols[] = {
+        IMPORT(BufferedProtocolType, "BufferedProtocol"),
+    };
+    static const import_entry from_functools[] = {IMPORT(partial, "partial")};
     static const import_entry from_traceback[] = {
         IMPORT(extract_stack, "extract_stack")};
     static const import_entry from_socket[] = {IMPORT(SocketType, "socket")};
@@ -352,6 +387,9 @@ import_asyncio(hl_state *state)
         IMPORT_FROM(state, "asyncio.base_events", from_base) < 0 ||
         IMPORT_FROM(state, "asyncio.coroutines", from_coroutines) < 0 ||
         IMPORT_FROM(state, "asyncio.futures", from_futures) < 0 ||
+        IMPORT_FROM(state, "asyncio.transports", from_transports) < 0 ||
+        IMPORT_FROM(state, "asyncio.protocols", from_protocols) < 0 ||
+        IMPORT_FROM(state, "functools", from_functools) < 0 ||
         IMPORT_FROM(state, "traceback", from_traceback) < 0 ||
         IMPORT_FROM(state, "socket", from_socket) < 0 ||
         IMPORT_FROM(state, "sys", from_sys) < 0) {
@@ -361,7 +399,10 @@ import_asyncio(hl_state *state)
     state->coroutines = PyImport_ImportModule("asyncio.coroutines");
     state->support = PyImport_ImportModule("hotloop._support");
     return state->events != NULL && state->coroutines != NULL && state->support != NULL
-               ? 0
+               ? hl_import(&state->sendfile_try_native,
+                           state->support,
+                           "SENDFILE_TRY_NATIVE",
+                           false)
                : -1;
 }
 
@@ -376,6 +417,16 @@ probe_stop_iteration(hl_state *state)
     state->wraps_stop_iteration = answer == Py_True;
     Py_DECREF(answer);
     return 0;
+}
+
+static int
+make_io_types(PyObject *module, hl_state *state)
+{
+    return hl_transport_type_init(module, state) < 0 ||
+                   hl_stream_type_init(module, state) < 0 ||
+                   hl_listener_type_init(module, state) < 0
+               ? -1
+               : 0;
 }
 
 /* Future, Task and what belongs to them: ours, or asyncio's if the layout is unknown. */
@@ -418,6 +469,7 @@ add_names(PyObject *module, const hl_state *state)
         {"Task", (PyObject *)state->TaskType},
         {"Handle", (PyObject *)state->HandleType},
         {"TimerHandle", (PyObject *)state->TimerHandleType},
+        {"_Transport", (PyObject *)state->TransportType},
         {"native", state->is_native ? Py_True : Py_False},
         {"layout_problem",
          state->layout_problem != NULL ? state->layout_problem : Py_None},
@@ -439,7 +491,7 @@ core_exec(PyObject *module)
         hl_handle_type_init(module, state) < 0 ||
         hl_timer_handle_type_init(module, state) < 0 ||
         hl_threadsafe_handle_type_init(module, state) < 0 ||
-        make_task_types(module, state) < 0 ||
+        make_task_types(module, state) < 0 || make_io_types(module, state) < 0 ||
         hl_sock_call_type_init(module, state) < 0 ||
         hl_loop_type_init(module, state) < 0) {
         return -1;

@@ -44,6 +44,8 @@
 #else
 #define HL_CREATE_TASK_KEYWORDS "**kwargs"
 #endif
+#define HL_SERVERS_KNOW_CLIENTS (PY_VERSION_HEX >= 0x030D0000)
+#define HL_STREAMS_WRITE_LINES (PY_VERSION_HEX >= 0x030C0000)
 #define HL_HANDLES_HAVE_WEAKREF_SLOT (PY_VERSION_HEX < 0x030C0000)
 
 /* How asyncio names the step function in an error's text. */

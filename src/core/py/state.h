@@ -55,7 +55,38 @@
     X(args)                                                                            \
     X(when)                                                                            \
     X(done)                                                                            \
-    X(cancelled)
+    X(cancelled)                                                                       \
+    X(connection_made)                                                                 \
+    X(connection_lost)                                                                 \
+    X(data_received)                                                                   \
+    X(eof_received)                                                                    \
+    X(get_buffer)                                                                      \
+    X(buffer_updated)                                                                  \
+    X(pause_writing)                                                                   \
+    X(resume_writing)                                                                  \
+    X(_attach)                                                                         \
+    X(_detach)                                                                         \
+    X(_start_reading)                                                                  \
+    X(_read_ready)                                                                     \
+    X(_write_ready)                                                                    \
+    X(_call_connection_lost)                                                           \
+    X(socket)                                                                          \
+    X(sockname)                                                                        \
+    X(peername)                                                                        \
+    X(exc)                                                                             \
+    X(message)                                                                         \
+    X(high)                                                                            \
+    X(low)                                                                             \
+    X(sock)                                                                            \
+    X(protocol)                                                                        \
+    X(waiter)                                                                          \
+    X(extra)                                                                           \
+    X(server)                                                                          \
+    X(protocol_factory)                                                                \
+    X(sslcontext)                                                                      \
+    X(backlog)                                                                         \
+    X(ssl_handshake_timeout)                                                           \
+    X(ssl_shutdown_timeout)
 
 /* What is counted in debug builds: live objects and how many were ever made. */
 typedef enum {
@@ -66,6 +97,7 @@ typedef enum {
     HL_COUNT_TIMER_HANDLE,
     HL_COUNT_FUTURE_ITER,
     HL_COUNT_SOCK_CALL,
+    HL_COUNT_TRANSPORT,
     HL_COUNT_KINDS
 } hl_count_kind;
 
@@ -92,6 +124,9 @@ typedef struct {
     PyTypeObject *TimerHandleType;
     PyTypeObject *ThreadSafeHandleType; /* NULL before 3.14 */
     PyTypeObject *SockCallType;
+    PyTypeObject *TransportType;
+    PyTypeObject *StreamType;
+    PyTypeObject *ListenerType;
 
     /* asyncio's types that ours derive from or treat specially. */
     PyTypeObject *StockFutureType;
@@ -99,6 +134,9 @@ typedef struct {
     PyTypeObject *StockHandleType;
     PyTypeObject *StockTimerHandleType;
     PyTypeObject *StockThreadSafeHandleType; /* NULL before 3.14 */
+    PyTypeObject *StockBaseTransportType;
+    PyTypeObject *FlowControlMixinType;
+    PyTypeObject *BufferedProtocolType;
 
     /* socket.socket, the C functions behind two of its methods (NULL: not found), and the
      * version of the class that was last seen unchanged (atomic). */
@@ -171,6 +209,10 @@ typedef struct {
     PyObject *empty_vars;    /* what contexts without variables have; or NULL */
     PyObject *spare_context; /* for the next handle that runs; or NULL */
 
+    PyObject *partial;                     /* functools.partial */
+    PyObject *set_result_unless_cancelled; /* of asyncio.futures */
+    PyObject *sendfile_try_native; /* asyncio.constants._SendfileMode.TRY_NATIVE */
+    PyObject *minus_one;
     PyObject *empty_tuple;
     PyObject *context_names; /* ("context",) */
 
@@ -178,6 +220,7 @@ typedef struct {
 #define HL_FIELD(name) PyObject *name;
         HL_NAMES(HL_FIELD)
 #undef HL_FIELD
+        PyObject *default_; /* "default", a word of C */
     } str;
 
 #ifdef HL_DEBUG

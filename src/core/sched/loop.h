@@ -90,7 +90,8 @@ typedef struct hl_loop {
     unsigned instance_overrides;
     unsigned int type_version; /* of the type when `overrides` was computed */
 
-    unsigned long owner; /* thread that runs the loop, 0 while it does not run */
+    uint32_t turn_number; /* counts turns; wraps around */
+    unsigned long owner;  /* thread that runs the loop, 0 while it does not run */
     bool is_debug;
     bool is_closed;
     bool is_stopping;

@@ -351,6 +351,7 @@ hl_loop_turn(hl_loop *loop)
         return -1;
     }
     int count = turn_collect(loop, timeout_ns, events);
+    loop->turn_number++;
     if (count < 0 || turn_drain_inbox(loop) < 0) {
         return -1;
     }

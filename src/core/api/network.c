@@ -1,0 +1,106 @@
+/* The methods of network.h.  All of them are private: the public ones are asyncio's own
+ * coroutines, which call these through the factories of hotloop.Loop. */
+#include "api/network.h"
+
+#include "io/listener.h"
+#include "io/stream.h"
+#include "sched/cork.h"
+#include "sched/watch.h"
+
+static int
+check_count(const char *method, Py_ssize_t nargs, Py_ssize_t wanted)
+{
+    if (nargs == wanted) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "%s() takes %zd positional arguments but %zd were given",
+                 method,
+                 wanted,
+                 nargs);
+    return -1;
+}
+
+PyObject *
+hl_api_make_stream(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (check_count("_make_stream", nargs, 6) < 0) {
+        return NULL;
+    }
+    hl_transport_arguments arguments = {
+        .sock = args[0],
+        .protocol = args[1],
+        .waiter = args[2],
+        .extra = args[3],
+        .server = args[4],
+        .context = args[5],
+    };
+    return hl_stream_make((hl_loop *)self, &arguments);
+}
+
+PyObject *
+hl_api_listen(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (check_count("_listen", nargs, 8) < 0) {
+        return NULL;
+    }
+    hl_listener_arguments arguments = {
+        .protocol_factory = args[0],
+        .sock = args[1],
+        .sslcontext = args[2],
+        .server = args[3],
+        .backlog = args[4],
+        .handshake_timeout = args[5],
+        .shutdown_timeout = args[6],
+        .context = args[7],
+    };
+    if (hl_listener_start((hl_loop *)self, &arguments) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+hl_api_flush(PyObject *self, PyObject *unused)
+{
+    hl_loop *loop = (hl_loop *)self;
+    if (loop->owner == hl_thread_ident() && hl_cork_flush(loop) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+hl_api_transport_of(PyObject *self, PyObject *descriptor)
+{
+    int fd = PyLong_AsInt(descriptor);
+    if (fd == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *transport = hl_watch_transport((hl_loop *)self, fd);
+    return Py_NewRef(transport != NULL ? transport : Py_None);
+}
+
+PyObject *
+hl_api_own_descriptor(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    hl_loop *loop = (hl_loop *)self;
+    if (check_count("_own_descriptor", nargs, 2) < 0) {
+        return NULL;
+    }
+    int fd = PyLong_AsInt(args[0]);
+    if (fd == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    PyObject *transport = args[1] != Py_None ? args[1] : NULL;
+    if (transport != NULL &&
+        (!PyObject_TypeCheck(transport, loop->state->TransportType) ||
+         hl_transport_of(transport)->fd != fd || hl_transport_of(transport)->is_lost)) {
+        PyErr_SetString(PyExc_ValueError, "not the open transport of that descriptor");
+        return NULL;
+    }
+    if (fd >= 0 && hl_watch_set_transport(loop, fd, transport) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,511 @@
+/* Writing to a stream.
+ *
+ * Bytes take one of three ways:
+ *   held back  within an entry of the ready queue: the loop keeps them until the entry ends
+ *              (sched/cork.h), so that several small writes become one system call
+ *   direct     outside of an entry, or large ones: to the kernel at once
+ *   queued     what the kernel did not take, and all that follows: the transport's queue,
+ *              sent on write events
+ * Invariant: something is held back only while nothing is queued.
+ * What is kept is safe from changes by the caller: bytes are referred to, all else copied. */
+#include "io/stream.h"
+
+#include "poll/socket.h"
+#include "py/error.h"
+#include "sched/cork.h"
+
+#include <errno.h>
+
+/* A write of this size, or as many bytes together, gains nothing by waiting. */
+enum { CORK_LIMIT = 32 * 1024 };
+
+static const char WRITE_ERROR[] = "Fatal write error on socket transport";
+
+/* Memory to send: that of `object`, or of a copy if the object could change. */
+typedef struct {
+    PyObject *object; /* borrowed: the caller's */
+    Py_buffer view;   /* of object; unused (obj NULL) if it is bytes */
+    const char *data;
+    size_t length;
+} outgoing;
+
+/* Returns 0, or -1 with an exception. */
+static int
+piece_open(outgoing *piece, PyObject *object)
+{
+    piece->object = object;
+    piece->view.obj = NULL;
+    if (PyBytes_CheckExact(object)) {
+        piece->data = PyBytes_AS_STRING(object);
+        piece->length = (size_t)PyBytes_GET_SIZE(object);
+        return 0;
+    }
+    if (PyObject_GetBuffer(object, &piece->view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    piece->data = piece->view.buf;
+    piece->length = (size_t)piece->view.len;
+    return 0;
+}
+
+static void
+piece_close(outgoing *piece)
+{
+    if (piece->view.obj != NULL) {
+        PyBuffer_Release(&piece->view);
+    }
+}
+
+/* An owner of the bytes from `start` on, and where they are.  New, or NULL. */
+static PyObject *
+piece_keep(const outgoing *piece, size_t start, const char **data)
+{
+    if (piece->view.obj == NULL) {
+        *data = piece->data + start;
+        return Py_NewRef(piece->object);
+    }
+    PyObject *copy = PyBytes_FromStringAndSize(piece->data + start,
+                                               (Py_ssize_t)(piece->length - start));
+    *data = copy != NULL ? PyBytes_AS_STRING(copy) : NULL;
+    return copy;
+}
+
+/* -- the queue ------------------------------------------------------------------------------------ */
+
+/* Append to the queue; steals owner.  Returns 0, or -1 with MemoryError. */
+static int
+stream_queue(hl_transport *stream, PyObject *owner, const char *data, size_t length)
+{
+    if (stream->queue == NULL) {
+        stream->queue = PyMem_Calloc(1, sizeof(*stream->queue));
+    }
+    if (stream->queue == NULL || hl_spans_reserve(stream->queue) < 0) {
+        Py_DECREF(owner);
+        PyErr_NoMemory();
+        return -1;
+    }
+    hl_spans_push(stream->queue, owner, data, length);
+    return 0;
+}
+
+/* Take what was sent off the front of a queue. */
+static void
+spans_sent(hl_spans *spans, size_t sent)
+{
+    PyObject *owner;
+    while ((owner = hl_spans_take_sent(spans, &sent)) != NULL) {
+        Py_DECREF(owner); /* exact bytes: runs no code */
+    }
+}
+
+static inline bool
+is_queued(const hl_transport *stream)
+{
+    return stream->queue != NULL && stream->queue->count > 0;
+}
+
+/* The queue has something since now: wait for room in the kernel, and tell the protocol if
+ * it is too much. */
+static int
+stream_wait_for_room(hl_transport *stream)
+{
+    if (!stream->is_write_watched &&
+        hl_transport_watch(stream, HL_POLL_WRITE, NULL) < 0) {
+        return -1;
+    }
+    return hl_flow_maybe_pause(stream);
+}
+
+/* -- held back ------------------------------------------------------------------------------------- */
+
+/* Move what is left of the held back bytes to the queue. */
+static int
+stream_queue_corked(hl_transport *stream, hl_spans *corked)
+{
+    while (corked->count > 0) {
+        const hl_span first = corked->items[corked->head];
+        (void)hl_spans_take_first(corked);
+        if (stream_queue(stream, first.owner, first.data, first.length) < 0) {
+            spans_sent(corked, corked->size);
+            return -1;
+        }
+    }
+    return stream_wait_for_room(stream);
+}
+
+int
+hl_stream_flush(hl_loop *loop, PyObject *self)
+{
+    hl_transport *stream = hl_transport_of(self);
+    hl_spans *corked = &loop->corked_spans;
+    if (stream->conn_lost > 0 || stream->is_lost) {
+        spans_sent(corked, corked->size);
+        return 0;
+    }
+    ssize_t sent = hl_socket_send_spans(stream->fd, corked);
+    if (sent < 0 && sent != -EAGAIN) {
+        spans_sent(corked, corked->size);
+        return hl_transport_fail_errno(stream, (int)sent, WRITE_ERROR);
+    }
+    spans_sent(corked, sent > 0 ? (size_t)sent : 0);
+    if (corked->count == 0) {
+        return 0;
+    }
+    return stream_queue_corked(stream, corked);
+}
+
+/* -- write ------------------------------------------------------------------------------------------- */
+
+/* Keep the piece until the entry ends. */
+static int
+stream_hold_back(hl_transport *stream, const outgoing *piece)
+{
+    hl_loop *loop = stream->loop;
+    const char *data;
+    PyObject *owner = piece_keep(piece, 0, &data);
+    if (owner == NULL ||
+        hl_cork_push(
+            loop, (PyObject *)stream, hl_stream_flush, owner, data, piece->length) <
+            0) {
+        return -1;
+    }
+    size_t size = loop->corked_spans.size;
+    return size >= CORK_LIMIT || size > stream->high_water ? hl_cork_flush(loop) : 0;
+}
+
+/* To the kernel at once; the rest is queued. */
+static int
+stream_send(hl_transport *stream, const outgoing *piece)
+{
+    ssize_t sent = hl_socket_send(stream->fd, piece->data, piece->length);
+    if (sent < 0 && sent != -EAGAIN) {
+        return hl_transport_fail_errno(stream, (int)sent, WRITE_ERROR);
+    }
+    size_t start = sent > 0 ? (size_t)sent : 0;
+    if (start == piece->length) {
+        return 0;
+    }
+    const char *data;
+    PyObject *owner = piece_keep(piece, start, &data);
+    if (owner == NULL || stream_queue(stream, owner, data, piece->length - start) < 0) {
+        return -1;
+    }
+    return stream_wait_for_room(stream);
+}
+
+/* The piece takes its way; nothing is refused any more. */
+static int
+stream_put(hl_transport *stream, const outgoing *piece)
+{
+    const char *data;
+    if (is_queued(stream)) {
+        PyObject *owner = piece_keep(piece, 0, &data);
+        return owner == NULL || stream_queue(stream, owner, data, piece->length) < 0
+                   ? -1
+                   : hl_flow_maybe_pause(stream);
+    }
+    if (hl_cork_is_possible(stream->loop) &&
+        (piece->length < CORK_LIMIT || stream->loop->corked != NULL)) {
+        return stream_hold_back(stream, piece);
+    }
+    return stream_send(stream, piece);
+}
+
+/* The connection is lost: count, and warn of who writes on. */
+static int
+stream_note_lost_write(hl_transport *stream)
+{
+    enum {
+        LOG_THRESHOLD = 5
+    }; /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+    if (stream->conn_lost >= LOG_THRESHOLD) {
+        hl_state *state = hl_state_of((PyObject *)stream);
+        PyObject *result =
+            PyObject_CallMethod(state->support, "warn_of_lost_write", NULL);
+        if (result == NULL) {
+            return -1;
+        }
+        Py_DECREF(result);
+    }
+    stream->conn_lost++;
+    return 0;
+}
+
+/* Whether writing is allowed at all.  Returns 0, or -1 with RuntimeError. */
+static int
+stream_check_open(const hl_transport *stream, const char *eof, const char *sendfile)
+{
+    if (stream->is_eof_written) {
+        PyErr_SetString(PyExc_RuntimeError, eof);
+        return -1;
+    }
+    if (stream->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, sendfile);
+        return -1;
+    }
+    return 0;
+}
+
+/* asyncio's own words for data of a wrong type, which differ between versions. */
+static PyObject *
+stream_refuse_type(PyObject *self, PyObject *data)
+{
+    PyObject *result = PyObject_CallMethod(
+        hl_state_of(self)->support, "refuse_write", "OO", self, data);
+    Py_XDECREF(result);
+    return NULL;
+}
+
+static int
+stream_write_piece(hl_transport *stream, outgoing *piece)
+{
+    if (piece->length == 0) {
+        return 0;
+    }
+    if (stream->conn_lost > 0 || stream->is_lost) {
+        return stream_note_lost_write(stream);
+    }
+    if (hl_cork_flush_others(stream->loop, (PyObject *)stream) < 0) {
+        return -1;
+    }
+    if (stream->conn_lost > 0 || stream->is_lost) {
+        return stream_note_lost_write(stream); /* the other's protocol has ended us */
+    }
+    return stream_put(stream, piece);
+}
+
+PyObject *
+hl_stream_write(PyObject *self, PyObject *data)
+{
+    hl_transport *stream = hl_transport_of(self);
+    if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
+        return stream_refuse_type(self, data);
+    }
+    if (stream_check_open(stream,
+                          "Cannot call write() after write_eof()",
+                          "unable to write; sendfile is in progress") < 0) {
+        return NULL;
+    }
+    outgoing piece;
+    if (piece_open(&piece, data) < 0) {
+        /* A memoryview that is not contiguous cannot be sent by asyncio either. */
+        if (stream->conn_lost > 0 || stream->is_lost) {
+            return NULL;
+        }
+        return hl_transport_fail(stream, WRITE_ERROR) < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = stream_write_piece(stream, &piece);
+    Py_END_CRITICAL_SECTION();
+    piece_close(&piece);
+    if (error < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- writelines ---------------------------------------------------------------------------------------- */
+
+/* Write each piece; `pieces` is a list of our own. */
+static int
+stream_write_pieces(hl_transport *stream, PyObject *pieces)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
+        outgoing piece;
+        if (piece_open(&piece, PyList_GET_ITEM(pieces, i)) < 0) {
+            return -1;
+        }
+        int error = piece.length == 0 || stream->conn_lost > 0
+                        ? 0
+                        : stream_write_piece(stream, &piece);
+        piece_close(&piece);
+        if (error < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Bytes stay, all else becomes a memoryview of it: refuses what is no data before anything
+ * is written.  New, or NULL. */
+static PyObject *
+views_of(PyObject *list)
+{
+    PyObject *views = PySequence_List(list);
+    for (Py_ssize_t i = 0; views != NULL && i < PyList_GET_SIZE(views); i++) {
+        PyObject *item = PyList_GET_ITEM(views, i);
+        if (PyBytes_CheckExact(item)) {
+            continue;
+        }
+        PyObject *view = PyMemoryView_FromObject(item);
+        if (view == NULL || PyList_SetItem(views, i, view) < 0) {
+            Py_CLEAR(views);
+        }
+    }
+    return views;
+}
+
+PyObject *
+hl_stream_writelines(PyObject *self, PyObject *list)
+{
+    hl_transport *stream = hl_transport_of(self);
+    if (stream_check_open(stream,
+                          "Cannot call writelines() after write_eof()",
+                          "unable to writelines; sendfile is in progress") < 0) {
+        return NULL;
+    }
+    int is_true = PyObject_IsTrue(list);
+    if (is_true <= 0) {
+        return is_true < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    if (stream->conn_lost > 0 || stream->is_lost) {
+        return stream_note_lost_write(stream) < 0 ? NULL : Py_NewRef(Py_None);
+    }
+    PyObject *views = views_of(list);
+    if (views == NULL) {
+        return NULL;
+    }
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = stream_write_pieces(stream, views);
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(views);
+    if (error < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- the end of our direction ------------------------------------------------------------------------- */
+
+PyObject *
+hl_stream_write_eof(PyObject *self, PyObject *unused)
+{
+    hl_transport *stream = hl_transport_of(self);
+    if (stream->is_closing || stream->is_eof_written) {
+        Py_RETURN_NONE;
+    }
+    if (hl_cork_flush_own(stream->loop, self) < 0) {
+        return NULL;
+    }
+    stream->is_eof_written = true;
+    if (!is_queued(stream) && !stream->is_closing) {
+        int error = hl_socket_shutdown_write(stream->fd);
+        if (error < 0) {
+            hl_error_set(error);
+            return NULL;
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+/* -- write events ---------------------------------------------------------------------------------------- */
+
+static int
+stream_finish_waiter(hl_transport *stream, PyObject *exception)
+{
+    PyObject *waiter = stream->empty_waiter;
+    if (waiter == NULL) {
+        return 0;
+    }
+    PyObject *result =
+        exception != NULL ? PyObject_CallMethod(waiter, "set_exception", "O", exception)
+                          : PyObject_CallMethod(waiter, "set_result", "O", Py_None);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+/* The kernel refused for good. */
+static int
+stream_write_failed(hl_transport *stream, int error)
+{
+    hl_error_set(error);
+    PyObject *exception = PyErr_GetRaisedException();
+    PyErr_SetRaisedException(Py_NewRef(exception));
+    hl_transport_drop_queue(stream);
+    int result = hl_transport_unwatch(stream, HL_POLL_WRITE);
+    if (result == 0) {
+        result = hl_transport_fail(stream, WRITE_ERROR);
+    }
+    if (result == 0) {
+        result = stream_finish_waiter(stream, exception);
+    }
+    Py_DECREF(exception);
+    return result;
+}
+
+/* Everything is sent: what was put off until now. */
+static int
+stream_drained(hl_transport *stream)
+{
+    hl_transport_drop_queue(stream); /* its storage */
+    if (hl_transport_unwatch(stream, HL_POLL_WRITE) < 0 ||
+        stream_finish_waiter(stream, NULL) < 0) {
+        return -1;
+    }
+    if (stream->is_closing) {
+        if (stream->conn_lost > 0) {
+            return 0;
+        }
+        stream->conn_lost++;
+        return hl_transport_lose(stream, Py_None);
+    }
+    if (!stream->is_eof_written) {
+        return 0;
+    }
+    int error = hl_socket_shutdown_write(stream->fd);
+    return error < 0 ? hl_error_set(error) : 0;
+}
+
+static int
+stream_write_queued(hl_transport *stream)
+{
+    if (!is_queued(stream)) {
+        return hl_transport_unwatch(stream, HL_POLL_WRITE);
+    }
+    ssize_t sent = hl_socket_send_spans(stream->fd, stream->queue);
+    if (sent == -EAGAIN) {
+        return 0;
+    }
+    if (sent < 0) {
+        return stream_write_failed(stream, (int)sent);
+    }
+    spans_sent(stream->queue, (size_t)sent);
+    /* resume_writing() may write more, which must not be held back: a transport that is
+     * closing would be lost before it. */
+    if (hl_flow_maybe_resume(stream) < 0 ||
+        (stream->loop != NULL &&
+         hl_cork_flush_own(stream->loop, (PyObject *)stream) < 0)) {
+        return -1;
+    }
+    if (stream->is_lost || stream->conn_lost > 0 || is_queued(stream)) {
+        return 0;
+    }
+    return stream_drained(stream);
+}
+
+int
+hl_stream_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
+{
+    hl_transport *stream = hl_transport_of(self);
+    if (hl_transport_is_stale(loop, stream->is_write_watched, stream->write_since) ||
+        stream->conn_lost > 0) {
+        return 0;
+    }
+    return hl_transport_run(loop,
+                            stream,
+                            stream->write_context,
+                            stream_write_queued,
+                            loop->state->str._write_ready);
+}
+
+PyObject *
+hl_stream_write_ready(PyObject *self, PyObject *unused)
+{
+    hl_transport *stream = hl_transport_of(self);
+    if (stream->conn_lost == 0 && !stream->is_lost && stream_write_queued(stream) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}

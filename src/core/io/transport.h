@@ -1,0 +1,193 @@
+/* What all transports have in common: the descriptor they own, the protocol they call, flow
+ * control, and the close machine.
+ *
+ * States, each entered once and in this order:
+ *   open     -> protocol.connection_made() is scheduled, then runs
+ *   closing  -> close(), abort(), end of stream or a fatal error: no more reading
+ *   losing   -> conn_lost > 0: connection_lost() is scheduled; what is written is dropped
+ *   lost     -> connection_lost() ran: the descriptor is closed, loop and protocol are gone
+ * A transport owns its descriptor from its creation until `lost` or its death, and nobody
+ * else closes it.  Once a Python socket was made of it, that socket is what is closed.
+ *
+ * User code may run in every call of a protocol, exception handler or logger; afterwards
+ * the state is read again.  The names with an underscore that Python sees are asyncio's.
+ * https://docs.python.org/3/library/asyncio-protocol.html#transports */
+#ifndef HL_IO_TRANSPORT_H
+#define HL_IO_TRANSPORT_H
+
+#include "base/spans.h"
+#include "py/address.h"
+#include "sched/loop.h"
+
+#include <stdint.h>
+
+struct hl_transport;
+
+/* What a kind of transport does; one static table each. */
+typedef struct {
+    hl_run on_readable; /* entries that the turn pushes */
+    hl_run on_writable;
+    hl_flush flush; /* sends loop->corked_spans */
+} hl_transport_kind;
+
+typedef struct hl_transport {
+    PyObject_HEAD
+    /* Where asyncio's BaseTransport and _FlowControlMixin have their slots: _extra,
+     * _high_water, _loop, _low_water, _protocol_paused.  Getsets of the same names hide the
+     * classes' descriptors; whatever those read here is an object or nothing. */
+    PyObject *extra;        /* owned dict; NULL until asked for */
+    PyObject *server;       /* owned; NULL without one, and once lost */
+    hl_loop *loop;          /* owned; NULL once lost */
+    PyObject *empty_waiter; /* owned future of sendfile, or NULL */
+    PyObject *sock;         /* owned socket.socket, or NULL: not made yet */
+
+    PyObject *dict; /* owned; instance attributes */
+    PyObject *weakrefs;
+    const hl_transport_kind *kind;
+    PyObject *protocol; /* owned; NULL once lost, or while being accepted */
+    PyObject
+        *context; /* owned: of every callback (from 3.15 on); NULL: copies are made */
+    PyObject *read_context;  /* owned while the descriptor is watched for reading */
+    PyObject *write_context; /* owned while it is watched for writing */
+    hl_address *peer;        /* owned; NULL: unknown */
+    hl_address *local;       /* owned; kept when the descriptor goes; NULL: ask it */
+    hl_spans *queue; /* owned: bytes that the kernel did not take; NULL if none */
+    size_t high_water;
+    size_t low_water;
+    uint32_t read_since;  /* turn in which reading was (re)started: entries of that turn
+                             are of an earlier registration */
+    uint32_t write_since; /* likewise */
+    uint32_t read_hint;   /* bytes of the last read */
+    uint32_t conn_lost;   /* > 0: losing; counts dropped writes, too */
+    int fd;               /* owned until lost; kept as a number afterwards */
+    int16_t family;       /* AF_* of the socket */
+    bool is_closing : 1;
+    bool is_lost : 1;
+    bool is_paused : 1;
+    bool is_eof_written : 1;
+    bool is_protocol_connected : 1;
+    bool is_protocol_paused : 1;
+    bool is_buffered : 1; /* the protocol is a BufferedProtocol */
+    bool is_read_watched : 1;
+    bool is_write_watched : 1;
+} hl_transport;
+
+static inline hl_transport *
+hl_transport_of(PyObject *object)
+{
+    return (hl_transport *)object;
+}
+
+/* -- life ------------------------------------------------------------------------------ */
+
+/* A new object of type that owns fd: reads nothing and is known to nobody.  family: AF_*.
+ * On failure the descriptor stays the caller's.  Returns new, or NULL. */
+hl_transport *hl_transport_new(PyTypeObject *type, const hl_transport_kind *kind,
+                               hl_loop *loop, int fd, int family);
+
+/* The arguments of asyncio's constructors; what is NULL or None was not given. */
+typedef struct {
+    PyObject *sock; /* socket.socket */
+    PyObject *protocol;
+    PyObject *waiter; /* a future */
+    PyObject *extra;  /* a dict */
+    PyObject *server;
+    PyObject *context;
+} hl_transport_arguments;
+
+/* A new transport of sock, which owns it from here on, also if this fails.  Remembers the
+ * peer and attaches to the server; schedules nothing.  Returns new, or NULL. */
+hl_transport *hl_transport_of_socket(PyTypeObject *type, const hl_transport_kind *kind,
+                                     hl_loop *loop,
+                                     const hl_transport_arguments *arguments);
+
+/* Tell the server of the transport, and have the transport find its server again. */
+int hl_transport_attach(hl_transport *transport, PyObject *server);
+
+int hl_transport_traverse(PyObject *self, visitproc visit, void *arg);
+int hl_transport_clear(PyObject *self);
+void hl_transport_dealloc(PyObject *self);
+/* tp_finalize: ResourceWarning and close, if it is still open. */
+void hl_transport_finalize(PyObject *self);
+
+/* -- calling the protocol --------------------------------------------------------------- */
+
+/* Schedule connection_made(transport), then reading, then waiter's result (a future; NULL
+ * or None: none): each an entry of its own, as on asyncio.  Returns 0 or -1. */
+int hl_transport_begin(hl_transport *transport, PyObject *waiter);
+
+/* Begin to read, unless the transport closed or paused meanwhile.  context (stolen, may be
+ * NULL: a copy of the current one) is that of the read events.  Returns 0 or -1. */
+int hl_transport_start_reading(hl_transport *transport, PyObject *context);
+
+/* transport.protocol.<name>(argument), argument NULL: without.  New, or NULL. */
+PyObject *hl_transport_call(hl_transport *transport, PyObject *name,
+                            PyObject *argument);
+
+/* Make protocol the one that is called.  Returns 0 or -1. */
+int hl_transport_set_protocol(hl_transport *transport, PyObject *protocol);
+
+/* -- watching ------------------------------------------------------------------------- */
+
+/* True if an entry for a read or write event is of an earlier registration. */
+static inline bool
+hl_transport_is_stale(const hl_loop *loop, bool is_watched, uint32_t since)
+{
+    return !is_watched || since == loop->turn_number;
+}
+
+/* Watch for kind (HL_POLL_*); context is stolen, NULL: a copy of the current one.  Returns
+ * 0 or -1. */
+int hl_transport_watch(hl_transport *transport, int kind, PyObject *context);
+
+/* Stop watching for kind; nothing if it is not watched.  Returns 0 or -1. */
+int hl_transport_unwatch(hl_transport *transport, int kind);
+
+/* Run the body of an event, in a context and in the transport's critical section.  What the
+ * body raises is reported as asyncio reports a failing handle of the method `name`.
+ * Returns 0, or -1 with an exception that must leave the loop. */
+int hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject *context,
+                     int (*body)(hl_transport *), PyObject *name);
+
+/* -- the end ------------------------------------------------------------------------------ */
+
+/* close(): flush, stop reading, and schedule connection_lost once nothing is queued. */
+int hl_transport_close(hl_transport *transport);
+
+/* Drop what is queued and schedule connection_lost(exc) (borrowed; None for none). */
+int hl_transport_force_close(hl_transport *transport, PyObject *exc);
+
+/* The raised exception ends the connection: OSError quietly, others are reported with
+ * message.  KeyboardInterrupt and SystemExit stay raised.  Returns 0, or -1. */
+int hl_transport_fail(hl_transport *transport, const char *message);
+
+/* The same with an error of the kernel, -errno. */
+int hl_transport_fail_errno(hl_transport *transport, int error, const char *message);
+
+/* connection_lost(exc) now, then give everything up.  Returns 0 or -1. */
+int hl_transport_lose(hl_transport *transport, PyObject *exc);
+
+/* Drop the queued bytes. */
+void hl_transport_drop_queue(hl_transport *transport);
+
+/* -- flow control (flow.c) ------------------------------------------------------------- */
+
+static inline size_t
+hl_transport_queued(const hl_transport *transport)
+{
+    return transport->queue != NULL ? transport->queue->size : 0;
+}
+
+/* pause_writing() if too much is queued; resume_writing() if little enough is left. */
+int hl_flow_maybe_pause(hl_transport *transport);
+int hl_flow_maybe_resume(hl_transport *transport);
+
+/* -- what others need of the Python face (transport_type.c) ------------------------------ */
+
+/* The Python socket, made at first need; None once lost.  Borrowed, or NULL. */
+PyObject *hl_transport_socket(hl_transport *transport);
+
+/* Imports what transports need, and makes the base type.  Returns 0 or -1. */
+int hl_transport_type_init(PyObject *module, hl_state *state);
+
+#endif

@@ -1,0 +1,36 @@
+/* Socket addresses between the kernel's form and Python's.
+ *
+ * A stored address is compact (16 bytes of payload for IPv4, 28 for IPv6) and becomes the
+ * object that the socket module would give only when somebody asks for it.
+ * Reference: https://docs.python.org/3/library/socket.html#socket-families */
+#ifndef HL_PY_ADDRESS_H
+#define HL_PY_ADDRESS_H
+
+#include "py/compat.h"
+
+#include <stddef.h>
+#include <sys/socket.h>
+
+typedef struct {
+    unsigned short length; /* of bytes; 0: no address */
+    char bytes[];          /* as the kernel gave it; not aligned for a sockaddr */
+} hl_address;
+
+/* True if hl_address_object knows the family; others are the socket module's business. */
+static inline bool
+hl_address_is_known(int family)
+{
+    return family == AF_INET || family == AF_INET6 || family == AF_UNIX;
+}
+
+/* Keep an address.  Returns it (free with PyMem_Free), or NULL with MemoryError. */
+hl_address *hl_address_store(const struct sockaddr *address, socklen_t length);
+
+/* What socket.getpeername() would return for it: a tuple, str or bytes; None if length is
+ * 0.  The family must be a known one.  Returns new, or NULL. */
+PyObject *hl_address_object(const struct sockaddr *address, socklen_t length);
+
+/* The same of a stored address. */
+PyObject *hl_address_stored_object(const hl_address *address);
+
+#endif
