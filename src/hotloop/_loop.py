@@ -122,6 +122,9 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         def _check_callback(self, callback: object, method: str) -> None: ...
         def _check_default_executor(self) -> None: ...
         def _read_from_self(self) -> None: ...
+        async def _ensure_resolved(
+            self, address: Any, *, family: int, type: int, proto: int, loop: Any
+        ) -> list[Any]: ...
 
     def __repr__(self) -> str:
         kind = "native" if _core.native else "stock"
@@ -209,7 +212,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_recv
         """
         answer = self._try_sock_recv(sock, n)
-        if type(answer) is bytes:
+        if isinstance(answer, bytes):
             return answer
         if answer is None:
             return await super().sock_recv(sock, n)
@@ -221,7 +224,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_recv_into
         """
         answer = self._try_sock_recv_into(sock, buf)
-        if type(answer) is int:
+        if isinstance(answer, int):
             return answer
         if answer is None:
             return await super().sock_recv_into(sock, buf)
