@@ -1,10 +1,15 @@
-"""Instructions of one task step under callgrind: `python -m benchmarks.instructions`.
+"""Instructions under callgrind: `python -m benchmarks.instructions [step|echo]`.
 
-A step is one of yield_100tasks.  Each program runs twice, with different numbers of turns, and
-the difference of the two counts is divided by the steps between them, so that start-up and
-set-up cancel out.  The same is done with a bare C loop around PyIter_Send over the same
-coroutine, which is the least that a step can cost; the ratio to it is what the loop adds.  The
-counts do not depend on what else the machine does.  Needs valgrind and a C compiler.
+Each program runs twice, with different amounts of work, and the difference of the two counts is
+divided by the work between them, so that start-up and set-up cancel out.  The counts do not depend
+on what else the machine does.  Needs valgrind and a C compiler.
+
+A step is one of yield_100tasks.  The same is done with a bare C loop around PyIter_Send over the
+same coroutine, which is the least that a step can cost; the ratio to it is what the loop adds.
+
+An echo is a message of 1 KiB that a Protocol writes back, on one of 10 connections, as in
+tcp_proto_1KiB_x10; instructions of the kernel are not seen.  The server in C beside it shows
+what the calls alone take.
 """
 
 import argparse
@@ -12,17 +17,21 @@ import importlib
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 
-from benchmarks import loops, registry, worker
+from benchmarks import compiled, load, loops, registry, worker
 from benchmarks.runner import ROOT
 from benchmarks.tasks import HUNDRED, yield_forever
 
 SOURCE = pathlib.Path(__file__).parent / "native" / "bare_steps.c"
 SHORT, LONG = 100, 300  # turns
+ECHO_CLIENT = ("--connections", "10", "--size", "1024")
+ECHO_SHORT, ECHO_LONG = 1_000, 3_000  # messages
+BARE_SERVER = "C-epoll"
 
 
 class ToolFailed(Exception):
@@ -62,21 +71,42 @@ def step_loop(turns, loop_name):
     case.close()
 
 
+def callgrind(counts):
+    """The command that counts the instructions of a program into this file."""
+    if shutil.which("valgrind") is None:
+        raise ToolFailed("counting instructions needs valgrind (Debian: valgrind)")
+    return ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}"]
+
+
+def read_count(counts):
+    """The number of instructions in a file of callgrind's."""
+    return int(re.search(r"^(?:totals|summary): (\d+)", counts.read_text(), re.M).group(1))
+
+
+def environment(loop_name):
+    """The environment of a counted process.
+
+    Hashes decide how dictionaries collide; the two run lengths must not differ in that.
+    """
+    return {**loops.environment(loop_name), "PYTHONHASHSEED": "0"}
+
+
 def count_instructions(turns, directory, loop_name):
     """Run the steps under callgrind, by the C loop if loop_name is None; return the count."""
     counts = pathlib.Path(directory) / f"{turns}.callgrind"
-    command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={counts}", sys.executable]
+    command = [*callgrind(counts), sys.executable]
     command += ["-m", "benchmarks.instructions", "--turns", str(turns)]
     command += ["--bare", directory] if loop_name is None else ["--loops", loop_name]
-    # Hashes decide how dictionaries collide; the two run lengths must not differ in that.
-    environment = {**loops.environment(loop_name or "asyncio"), "PYTHONHASHSEED": "0"}
-    try:
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    except FileNotFoundError:
-        raise ToolFailed("counting instructions needs valgrind (Debian: valgrind)") from None
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment(loop_name or "asyncio"),
+        capture_output=True,
+        text=True,
+    )
     if done.returncode != 0:
         raise ToolFailed(f"{' '.join(command)} failed:\n{done.stderr.strip()}")
-    return int(re.search(r"^(?:totals|summary): (\d+)", counts.read_text(), re.M).group(1))
+    return read_count(counts)
 
 
 def instructions_per_step(directory, loop_name=None):
@@ -85,7 +115,22 @@ def instructions_per_step(directory, loop_name=None):
     return (long - short) / ((LONG - SHORT) * HUNDRED)
 
 
-def report(loop_names):
+def count_echoes(messages, directory, name):
+    """Run a server under callgrind; return how many messages it echoed, and the count."""
+    counts = pathlib.Path(directory) / f"{messages}.callgrind"
+    with load.running_server(name, "proto", callgrind(counts), environment(name)) as server:
+        echoed = load.exchange(server, messages, *ECHO_CLIENT)
+    return echoed, read_count(counts)
+
+
+def instructions_per_echo(directory, name):
+    """The instructions of one echo by this loop, or by a server in C."""
+    short, short_count = count_echoes(ECHO_SHORT, directory, name)
+    long, long_count = count_echoes(ECHO_LONG, directory, name)
+    return (long_count - short_count) / (long - short)
+
+
+def report_steps(loop_names):
     """Count and print, the bare loop first."""
     with tempfile.TemporaryDirectory() as directory:
         compile_bare_steps(directory)
@@ -98,16 +143,29 @@ def report(loop_names):
             )
 
 
+def report_echoes(loop_names):
+    """Count and print, the server in C first."""
+    with tempfile.TemporaryDirectory() as directory:
+        for name in [BARE_SERVER, *loop_names]:
+            try:
+                print(f"{name}: {instructions_per_echo(directory, name):.0f} instructions an echo")
+            except (load.LoadFailed, compiled.Missing) as reason:
+                print(f"{name}: {reason}")
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=["step", "echo"], default="step")
     parser.add_argument("--loops", default="hotloop", metavar="NAME,...", help="loops (hotloop)")
     # What the counted processes are started with.
     parser.add_argument("--turns", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--bare", metavar="DIRECTORY", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
-        if options.turns is None:
-            report(options.loops.split(","))
+        if options.what == "echo":
+            report_echoes(options.loops.split(","))
+        elif options.turns is None:
+            report_steps(options.loops.split(","))
         elif options.bare is None:
             step_loop(options.turns, options.loops)
         else:

@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from benchmarks import compiled, loops
 from benchmarks.runner import ROOT
 
 SHORTEST = 0.1  # seconds of a window: less may pass on a busy machine before the server runs
-START_LIMIT = 30  # seconds within which a server has to be ready
+EXCHANGE_LIMIT = 300  # seconds for a number of messages, under callgrind too
 
 # Servers of servers.py that exist in C: the kind there and whether it needs a path.
 IN_C = {"proto": "echo", "unix": "echo", "udp": "datagram", "http": "http"}
@@ -72,10 +73,12 @@ def _last_line(path):
 
 
 @contextlib.contextmanager
-def running_server(name, kind):
+def running_server(name, kind, wrapper=(), environment=None):
     """Start the server of this kind on a loop, or in C; kill it at the end.
 
-    If the server ends on its own, its last words are raised in the place of the client's.
+    If the server ends on its own, its last words are raised in the place of the client's.  A
+    wrapper is the command of a program that runs the server; it is ended by SIGTERM, so that it
+    can write down what it saw.
     """
     with tempfile.TemporaryDirectory() as folder_name:
         folder = pathlib.Path(folder_name)
@@ -84,9 +87,9 @@ def running_server(name, kind):
         words = folder / "stderr"
         with words.open("w") as stderr:
             process = subprocess.Popen(
-                _server_command(name, kind, folder),
+                [*wrapper, *_server_command(name, kind, folder)],
                 cwd=ROOT,
-                env=loops.environment(name),
+                env=environment or loops.environment(name),
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,
@@ -101,7 +104,7 @@ def running_server(name, kind):
                 raise LoadFailed(f"the server ended: {_last_line(words)}") from failure
             raise
         finally:
-            process.kill()
+            process.send_signal(signal.SIGTERM if wrapper else signal.SIGKILL)
             process.communicate()
 
 
@@ -119,12 +122,22 @@ def _read_address(process, words):
 
 def run_client(server, seconds, *client_options, tls=False):
     """Load the server with the client in C; return what it measured."""
-    program = compiled.build("load_client_tls" if tls else "load_client")
     seconds = max(seconds, SHORTEST)
-    command = [str(program), server.address, *client_options]
-    command += ["--seconds", str(seconds), "--warmup", str(seconds / 4)]
-    command += ["--server-pid", str(server.pid), "--cpu", str(choose_cpus()[1])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30 + 3 * seconds)
+    measuring = ["--seconds", str(seconds), "--warmup", str(seconds / 4)]
+    measuring += ["--server-pid", str(server.pid)]
+    return _run_client(server, [*client_options, *measuring], 30 + 3 * seconds, tls)
+
+
+def exchange(server, messages, *client_options):
+    """Exchange at least so many messages with the server; return how many it were."""
+    arguments = [*client_options, "--messages", str(messages)]
+    return _run_client(server, arguments, EXCHANGE_LIMIT)["messages"]
+
+
+def _run_client(server, arguments, limit, tls=False):
+    program = compiled.build("load_client_tls" if tls else "load_client")
+    command = [str(program), server.address, *arguments, "--cpu", str(choose_cpus()[1])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
     if done.returncode != 0:
         raise LoadFailed((done.stderr.strip().splitlines() or ["the client died"])[-1])
     return json.loads(done.stdout)

@@ -2,15 +2,15 @@
 
 The files are what `python -m benchmarks --json FILE` has written, one for each Python version; by
 default those in docs/benchmarks. Each gives a table between the README's benchmark markers and a
-plot beside the file; the plot of the last one also stands on top. Nothing is measured here, so the
-same files give the same README.
+plot beside the file; the last plot of each group of rows also stands on top. Nothing is measured
+here, so the same files give the same README.
 """
 
 import argparse
 import pathlib
 import sys
 
-from benchmarks import plot, report, runner
+from benchmarks import plot, registry, report, runner
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -25,9 +25,16 @@ def replace_between(text, marker, content):
     return f"{before}{begin}{content}{end}{after}"
 
 
+def title(results):
+    """Return what tells a run from the others: the Python, and the group if it is not the first."""
+    groups = {facts.get("group", registry.GROUPS[0]) for facts in results.rows.values()}
+    python = f"CPython {results.machine['python']}"
+    return python if registry.GROUPS[0] in groups else f"{python}, {', '.join(sorted(groups))}"
+
+
 def picture(results, path, folder):
     """Return the Markdown of a run's plot."""
-    words = f"Speed against {results.settings['base']}, CPython {results.machine['python']}"
+    words = f"Speed against {results.settings['base']}, {title(results)}"
     return f"![{words}]({path.relative_to(folder).as_posix()})\n"
 
 
@@ -35,7 +42,7 @@ def section(results, path, folder):
     """Return the part of the README about one run."""
     source = path.relative_to(folder).as_posix()
     return (
-        f"### CPython {results.machine['python']}\n\n"
+        f"### {title(results)}\n\n"
         f"[Plot]({path.with_suffix('.png').relative_to(folder).as_posix()}) and "
         f"[samples]({source}); this table alone: `python -m benchmarks --load {source}`.\n\n"
         f"{report.markdown(results)}"
@@ -59,8 +66,9 @@ def main(arguments=None):
     text = readme.read_text(encoding="utf-8")
     sections = "\n".join(section(results, path, root) for results, path in runs)
     text = replace_between(text, "benchmarks", f"\n{sections}\n")
-    last, path = runs[-1]
-    text = replace_between(text, "plot", f"\n{picture(last, path.with_suffix('.png'), root)}\n")
+    shown = {title(results).partition(",")[2]: (results, path) for results, path in runs}
+    pictures = [picture(r, path.with_suffix(".png"), root) for r, path in shown.values()]
+    text = replace_between(text, "plot", "\n" + "\n".join(pictures) + "\n")
     readme.write_text(text, encoding="utf-8")
     return 0
 

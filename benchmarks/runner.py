@@ -104,20 +104,32 @@ def run_worker(loop_name, *arguments, limit=WORKER_LIMIT):
     """Run a worker; return what it answered, or an error for one that died or hung."""
     command = [sys.executable, "-m", "benchmarks.worker", loop_name, *arguments]
     try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=loops.environment(loop_name),
-            capture_output=True,
-            text=True,
-            timeout=limit,
-        )
+        done = _run_group(command, loops.environment(loop_name), limit)
     except subprocess.TimeoutExpired:
         return {"error": f"no answer within {limit} s"}
     try:
         return json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         return {"error": _cause_of_death(done)}
+
+
+def _run_group(command, environment, limit):
+    """Run a command, and end all that it started if it does not end in time or we are stopped."""
+    with subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    ) as process:
+        try:
+            stdout, stderr = process.communicate(timeout=limit)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
 def _cause_of_death(done):

@@ -16,6 +16,8 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
+import types
 from pathlib import Path
 
 import pytest
@@ -308,6 +310,20 @@ class TestLoadClient:
         assert message in done.stderr
 
 
+def wait_for_end(pid):
+    """Wait until there is no such process any more, or nothing of it is left to run."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.01)
+    return False
+
+
 class TestWorker:
     def answer_of(self, capsys, *arguments):
         worker.main(list(arguments))
@@ -317,6 +333,35 @@ class TestWorker:
         assert self.answer_of(capsys, "no_such_loop:new_event_loop") == {
             "error": "ModuleNotFoundError: No module named 'no_such_loop'"
         }
+
+    def test_what_is_not_installed_is_named(self, monkeypatch, capsys):
+        monkeypatch.setattr(shutil, "which", lambda name: None)
+        answer = self.answer_of(capsys, "asyncio", "http_min_wrk50", "--seconds", "0")
+        assert answer == {"missing": "needs the program wrk (Debian: wrk)"}
+
+    def test_server_that_cannot_be_imported_is_named(self, monkeypatch, tmp_path):
+        (tmp_path / "aiohttp.py").write_text("raise ImportError('no aiohttp here')")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        with (
+            pytest.raises(compiled.Missing, match="no aiohttp here"),
+            load.running_server("asyncio", "aiohttp"),
+        ):
+            pass
+
+    def test_loop_that_a_server_cannot_make_is_named(self):
+        with (
+            pytest.raises(load.LoadFailed, match="No module named 'no_such_loop'"),
+            load.running_server("no_such_loop:new_event_loop", "proto"),
+        ):
+            pass
+
+    @pytest.mark.parametrize("server", loops.SERVERS)
+    def test_server_in_c_says_what_it_stands_on(self, capsys, server):
+        answer = self.answer_of(capsys, server)
+        if server == "C-libuv" and not NEEDS["uv.h"]():
+            assert answer == {"missing": "needs uv.h (Debian: libuv1-dev)"}
+        else:
+            assert answer["version"]
 
     def test_failing_row_gives_the_last_line_of_the_exception(self, monkeypatch, capsys):
         def failing_row(case):
@@ -349,17 +394,47 @@ class TestWorker:
     )
     def test_death_without_an_answer_has_a_cause(self, monkeypatch, returncode, stderr, reason):
         done = subprocess.CompletedProcess([], returncode, stdout="", stderr=stderr)
-        monkeypatch.setattr(subprocess, "run", lambda *args, **options: done)
+        monkeypatch.setattr(runner, "_run_group", lambda *arguments: done)
         assert runner.run_worker("asyncio", "ctx_run") == {"error": reason}
 
     def test_hanging_worker_is_given_up(self):
         answer = runner.run_worker("asyncio", "ctx_run", "--seconds", "60", limit=0.01)
         assert answer == {"error": "no answer within 0.01 s"}
 
+    def test_what_a_hanging_worker_started_ends_with_it(self, tmp_path):
+        number = tmp_path / "pid"
+        program = f"sleep 60 & echo $! > {number}.new; mv {number}.new {number}; wait"
+        with pytest.raises(subprocess.TimeoutExpired):
+            while not number.exists():
+                runner._run_group(["sh", "-c", program], dict(os.environ), 0.5)
+        assert wait_for_end(int(number.read_text()))
+
     def test_directory_of_a_loop_comes_first_on_the_path(self, monkeypatch):
         monkeypatch.setenv("PYTHONPATH", "elsewhere")
         path = loops.environment("hotloop@build/old")["PYTHONPATH"]
         assert path.split(os.pathsep) == ["build/old", "elsewhere"]
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("uvloop", loops.LOOP),
+            ("hotloop@build/old", loops.LOOP),
+            ("uvloop+aiofastnet", loops.ADD_ON),
+            ("C-epoll", loops.SERVER),
+        ],
+    )
+    def test_name_says_what_it_stands_for(self, name, kind):
+        assert loops.kind(name) == kind
+        loops.check_name(name)
+
+    def test_add_on_patches_each_loop(self, monkeypatch):
+        add_on = types.ModuleType("aiofastnet")
+        patched = []
+        add_on.patch_loop = patched.append
+        monkeypatch.setitem(sys.modules, "aiofastnet", add_on)
+        loop = loops.load_factory("asyncio+aiofastnet")()
+        loop.close()
+        assert patched == [loop]
 
     @pytest.mark.parametrize("name", ["asyncio", "asyncio:SelectorEventLoop"])
     def test_loop_is_given_by_name_or_by_path(self, name):
@@ -430,8 +505,23 @@ class TestRun:
         assert results.failures["call_soon_chain"]["hotloop"] == {"error": "ValueError: no"}
         assert results.samples_of("call_soon_chain", "uvloop") == [1.0, 1.0]
 
+    def test_row_runs_on_what_it_is_for(self, monkeypatch):
+        names = ["uvloop", "uvloop+aiofastnet", "C-epoll"]
+        labels = {
+            row_name: [label for label, _ in runner.labels_of_row(ROWS[row_name], names, "uvloop")]
+            for row_name in ("call_soon_chain", "tcp_proto_1KiB_x10", "tls_proto_1KiB_x10")
+        }
+        assert labels == {
+            "call_soon_chain": ["uvloop", "uvloop-b"],
+            "tcp_proto_1KiB_x10": ["uvloop", "C-epoll", "uvloop-b"],
+            "tls_proto_1KiB_x10": ["uvloop", "uvloop+aiofastnet", "uvloop-b"],
+        }
+
     def test_json_gives_the_results_back(self, monkeypatch, tmp_path):
-        results = self.run(monkeypatch, FakeWorker(), ["hotloop", "uvloop"])
+        answer = {"value": 1.0, "details": {"rate": 5.0}}
+        fake = FakeWorker({("hotloop", "call_soon_chain"): answer})
+        results = self.run(monkeypatch, fake, ["hotloop", "uvloop"])
+        assert results.details_of("call_soon_chain", "hotloop", "rate") == [5.0, 5.0]
         results.write(tmp_path / "run.json")
         again = runner.Results.read(tmp_path / "run.json")
         assert dataclasses.asdict(again) == dataclasses.asdict(results)
@@ -569,6 +659,75 @@ class TestReport:
         assert table_cells(results, "call_soon_chain")["floor"] == "65 (ctx_run)"
         assert [figures.name for figures in report.all_figures(results)] == ["call_soon_chain"]
 
+    def test_servers_in_c_stand_last_and_are_no_peers(self):
+        results = make_results(
+            {"tcp_proto_1KiB_x10": {"hotloop": [4.0], "uvloop": [5.0], "C-epoll": [3.0]}},
+            loop_names=["C-epoll", "hotloop", "uvloop"],
+        )
+        figures = only_row(results)
+        assert (figures.best_peer, figures.lead, figures.verdict) == ("uvloop", 1.25, "ahead")
+        cells = table_cells(results, "tcp_proto_1KiB_x10")
+        assert cells["C-epoll"] == "3 (1.67x)"
+        assert list(cells)[2:6] == ["hotloop", "uvloop", "uvloop-b", "C-epoll"]
+
+    def test_add_on_is_a_peer_where_it_runs_and_blank_elsewhere(self):
+        results = make_results(
+            {
+                "tcp_proto_1KiB_x10": {"hotloop": [4.0], "uvloop": [5.0]},
+                "tls_proto_1KiB_x10": {
+                    "hotloop": [10.0],
+                    "uvloop": [40.0],
+                    "uvloop+aiofastnet": [12.0],
+                },
+            },
+            loop_names=["hotloop", "uvloop", "uvloop+aiofastnet"],
+        )
+        assert table_cells(results, "tls_proto_1KiB_x10")["best peer"] == "uvloop+aiofastnet"
+        assert table_cells(results, "tcp_proto_1KiB_x10")["uvloop+aiofastnet"] == ""
+
+    def test_what_is_not_installed_is_told_from_what_fails(self):
+        results = make_results(
+            {"tcp_proto_1KiB_x10": {"hotloop": [4.0], "uvloop": [5.0]}},
+            {"tcp_proto_1KiB_x10": {"rloop": {"missing": "needs x"}, "zloop": {"error": "E: y"}}},
+            missing={"C-libuv": {"missing": "needs uv.h"}},
+            loop_names=["hotloop", "uvloop", "rloop", "zloop", "C-libuv"],
+        )
+        cells = table_cells(results, "tcp_proto_1KiB_x10")
+        assert (cells["rloop"], cells["zloop"], cells["C-libuv"]) == ("missing", "FAIL", "missing")
+        lines = report.markdown(results).splitlines()
+        assert "* `C-libuv` was not measured at all: needs uv.h" in lines
+        assert "* `tcp_proto_1KiB_x10` on `rloop`: needs x" in lines
+
+    def test_each_group_has_a_table(self):
+        results = make_results(
+            {
+                "call_soon_chain": {"hotloop": [1.0], "uvloop": [2.0]},
+                "tcp_proto_1KiB_x10": {"hotloop": [4.0], "uvloop": [5.0], "C-epoll": [3.0]},
+            },
+            loop_names=["hotloop", "uvloop", "C-epoll"],
+        )
+        tables = list(report.tables(results))
+        assert tables[0::2] == ["**Rows of the group loop**", "**Rows of the group network**"]
+        assert "call_soon_chain" in tables[1] and "C-epoll" not in tables[1]
+        assert "tcp_proto_1KiB_x10" in tables[3] and "C-epoll" in tables[3]
+
+    def test_rate_and_latency_stand_below(self):
+        """The ratio of a rate is the loop's by the base's, that of a latency the reverse."""
+        results = make_results(
+            {"tcp_proto_1KiB_x10": {"hotloop": [4.0, 4.0], "uvloop": [5.0, 5.0]}}
+        )
+        results.details[row_name] = {
+            "hotloop": [{"rate": 300.0, "p50_us": 10.0}, {"rate": 500.0, "p50_us": 30.0}],
+            "uvloop": [
+                {"rate": 200.0, "p50_us": 40.0, "client_idle": 0.25},
+                {"rate": 250.0, "p50_us": 30.0, "client_idle": 0.25},
+            ],
+        }
+        text = report.markdown(results)
+        assert "| tcp_proto_1KiB_x10 | 400 (1.75x) | 225 |  |" in text
+        assert "| tcp_proto_1KiB_x10 | 20 (2.50x) | 35 |  |" in text
+        assert "CPU that the client had to spare on uvloop: tcp_proto_1KiB_x10 25%." in text
+
     def test_debug_build_is_called_out(self):
         results = make_results({"call_soon_chain": {"hotloop": [1.0], "uvloop": [1.0]}})
         assert "debug build" not in report.markdown(results)
@@ -619,6 +778,42 @@ class TestCommand:
             plot.draw(results, tmp_path / "p.png")
 
 
+class TestWrk:
+    OUTPUT = """\
+  1 threads and 50 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   306.29us  211.47us   4.11ms   96.31%
+  Latency Distribution
+     50%  255.00us
+     75%  289.00us
+     90%  383.00us
+     99%    1.28ms
+  189423 requests in 1.00s, 17.34MB read
+Requests/sec: 189216.11
+"""
+
+    def test_output_is_read(self):
+        assert load.parse_wrk(self.OUTPUT) == {
+            "requests": 189423,
+            "rate": 189216.11,
+            "p50_us": 255.0,
+            "p99_us": 1280.0,
+        }
+
+    @pytest.mark.parametrize(
+        "complaint",
+        ["  Socket errors: connect 0, read 3, write 0, timeout 0", "  Non-2xx or 3xx responses: 7"],
+    )
+    def test_complaint_fails_the_row(self, complaint):
+        with pytest.raises(load.LoadFailed, match=complaint.strip()):
+            load.parse_wrk(f"{self.OUTPUT}{complaint}\n")
+
+    def test_process_clock_is_the_cpu_time_of_the_process(self):
+        before = time.process_time_ns()
+        measured = load.process_clock_ns(os.getpid())
+        assert before <= measured <= time.process_time_ns()
+
+
 class TestInstructions:
     def step_bare(self, directory, turns):
         command = [sys.executable, "-m", "benchmarks.instructions"]
@@ -640,6 +835,24 @@ class TestInstructions:
 
         monkeypatch.setattr(instructions, "count_instructions", count)
         assert instructions.instructions_per_step("anywhere") == 1_644
+
+    def test_echo_count_is_per_message_between_the_two_lengths(self, monkeypatch):
+        def count(messages, directory, name):
+            echoed = messages + 7
+            return echoed, 5_000_000 + echoed * 1_800
+
+        monkeypatch.setattr(instructions, "count_echoes", count)
+        assert instructions.instructions_per_echo("anywhere", "hotloop") == 1_800
+
+    @pytest.mark.timeout(60)
+    def test_echoes_of_a_server_are_counted(self, tmp_path):
+        if not shutil.which("valgrind"):
+            with pytest.raises(instructions.ToolFailed, match="needs valgrind"):
+                instructions.count_echoes(20, tmp_path, "C-epoll")
+            return
+        echoed, count = instructions.count_echoes(20, tmp_path, "C-epoll")
+        assert 20 <= echoed < 40
+        assert count > 10_000
 
     def test_without_valgrind_it_says_what_to_install(self, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))

@@ -198,6 +198,15 @@ class TestTablesOfTheReadme:
         assert text.count("(docs/benchmarks/cpython-3.13.png)") == 2
         assert (project / "docs" / "benchmarks" / "cpython-3.13.png").is_file()
 
+    def test_a_run_of_the_network_has_its_own_title_and_plot_on_top(self, project):
+        samples = {"tcp_proto_1KiB_x10": {"hotloop": [1.0], "uvloop": [2.0]}}
+        make_results(samples).write(project / "docs" / "benchmarks" / "network-3.13.json")
+        text = self.fill(project)
+        assert "### CPython 3.13.0, network" in text
+        top = text.partition("<!-- plot:begin -->")[2].partition("<!-- plot:end -->")[0]
+        assert top.count("![") == 2
+        assert top.index("/cpython-3.13.png)") < top.index("/network-3.13.png)")
+
     def test_what_was_there_before_is_replaced(self, project):
         assert self.fill(project) == self.fill(project)
 
