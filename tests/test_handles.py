@@ -213,6 +213,20 @@ def test_a_handle_in_debug_mode_says_where_it_was_made(loop):
         assert "callback" in repr(handle)
 
 
+@pytest.mark.parametrize("kind", ["call_soon", "call_soon_threadsafe", "call_later"])
+def test_the_memory_of_many_handles_is_given_back_when_the_run_ends(loop, kind):
+    def schedule():
+        for _ in range(10_000):
+            getattr(loop, kind)(*((0, callback) if kind == "call_later" else (callback,)))
+
+    loop.call_soon(schedule)
+    gc.collect()
+    before = sys.getallocatedblocks()
+    run_briefly(loop, 3)
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 3_000
+
+
 def noting_context(variable, seen, value):
     """A callback that notes the variable's value in its context and changes it."""
 

@@ -3,6 +3,7 @@
 #include "api/run.h"
 
 #include "py/args.h"
+#include "sched/handle.h"
 #include "sched/loop.h"
 #include "task/future.h"
 
@@ -191,6 +192,7 @@ hl_api_run_forever(PyObject *self, PyObject *unused)
     if (run_cleanup(loop, old_hooks) < 0) {
         error = -1;
     }
+    hl_handle_trim_freelists(loop->state, HL_FREELIST_LIMIT);
     Py_XDECREF(old_hooks);
     if (error < 0) {
         return NULL;

@@ -225,15 +225,7 @@ drain_freelists(hl_state *state)
     if (state->TimerHandleType == NULL) {
         return; /* the types were never made, so nothing was freed */
     }
-    hl_freelist_drain(
-        &state->free_handles, state->HandleType, offsetof(hl_handle, args));
-    hl_freelist_drain(
-        &state->free_timer_handles, state->TimerHandleType, offsetof(hl_handle, args));
-    if (state->ThreadSafeHandleType != NULL) {
-        hl_freelist_drain(&state->free_threadsafe_handles,
-                          state->ThreadSafeHandleType,
-                          offsetof(hl_handle, args));
-    }
+    hl_handle_trim_freelists(state, 0);
     if (state->SockCallType != NULL) {
         hl_sock_call_drain(state);
     }

@@ -31,19 +31,20 @@ hl_freelist_pop(hl_freelist *list, PyTypeObject *type, size_t link)
     list->first = *next;
     list->count--;
     *next = NULL;
+    __builtin_prefetch(list->first); /* objects that died in no order are far apart */
     return PyObject_Init(object, type);
 }
 
 /* Keep object, which is untracked and cleared, and drop its reference to type.  Returns
- * false if the list is full (or freelists are off): the caller frees it then.
+ * false if the list has `limit` objects (or freelists are off): the caller frees it then.
  *
  * An object that the collector has finalized keeps that mark for ever and would never be
  * finalized again, so it is not kept. */
 static inline bool
-hl_freelist_push(hl_freelist *list, PyObject *object, PyTypeObject *type, size_t link)
+hl_freelist_push_up_to(hl_freelist *list, int limit, PyObject *object,
+                       PyTypeObject *type, size_t link)
 {
-    if (!HL_FREELISTS || list->count >= HL_FREELIST_LIMIT ||
-        PyObject_GC_IsFinalized(object)) {
+    if (!HL_FREELISTS || list->count >= limit || PyObject_GC_IsFinalized(object)) {
         return false;
     }
     *(PyObject **)((char *)object + link) = list->first;
@@ -54,17 +55,31 @@ hl_freelist_push(hl_freelist *list, PyObject *object, PyTypeObject *type, size_t
     return true;
 }
 
+/* The same with the usual limit. */
+static inline bool
+hl_freelist_push(hl_freelist *list, PyObject *object, PyTypeObject *type, size_t link)
+{
+    return hl_freelist_push_up_to(list, HL_FREELIST_LIMIT, object, type, link);
+}
+
+/* Free what the list has beyond `limit` objects. */
+static inline void
+hl_freelist_trim(hl_freelist *list, int limit, PyTypeObject *type, size_t link)
+{
+    while (list->count > limit) {
+        PyObject *object = list->first;
+        hl_unpoison(object, (size_t)type->tp_basicsize);
+        list->first = *(PyObject **)((char *)object + link);
+        list->count--;
+        PyObject_GC_Del(object);
+    }
+}
+
 /* Free everything on the list. */
 static inline void
 hl_freelist_drain(hl_freelist *list, PyTypeObject *type, size_t link)
 {
-    while (list->first != NULL) {
-        PyObject *object = list->first;
-        hl_unpoison(object, (size_t)type->tp_basicsize);
-        list->first = *(PyObject **)((char *)object + link);
-        PyObject_GC_Del(object);
-    }
-    list->count = 0;
+    hl_freelist_trim(list, 0, type, link);
 }
 
 #endif

@@ -13,4 +13,15 @@ PyTypeObject *hl_type_new(PyObject *module, PyType_Spec *spec, PyTypeObject *fir
  * optional.  Returns 0 or -1. */
 int hl_import(PyObject **slot, PyObject *module, const char *name, bool is_optional);
 
+/* PyObject_ClearWeakRefs for a dying object whose type has weak references: no call if there
+ * are none, which is the rule. */
+static inline void
+hl_clear_weakrefs(PyObject *object)
+{
+    const char *list = (const char *)object + Py_TYPE(object)->tp_weaklistoffset;
+    if (HL_FREE_THREADED || *(PyObject *const *)list != NULL) {
+        PyObject_ClearWeakRefs(object);
+    }
+}
+
 #endif

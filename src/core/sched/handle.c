@@ -123,11 +123,23 @@ handle_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     hl_state *state = hl_state_in_dealloc(type);
     PyObject_GC_UnTrack(self);
-    PyObject_ClearWeakRefs(self);
+    hl_clear_weakrefs(self);
     hl_handle_clear(self);
     hl_count_free(state, HL_COUNT_HANDLE);
     bool is_exact = state != NULL && type == state->HandleType;
     hl_handle_free(self, is_exact ? &state->free_handles : NULL);
+}
+
+void
+hl_handle_trim_freelists(hl_state *state, int limit)
+{
+    size_t link = offsetof(hl_handle, args);
+    hl_freelist_trim(&state->free_handles, limit, state->HandleType, link);
+    hl_freelist_trim(&state->free_timer_handles, limit, state->TimerHandleType, link);
+    if (state->ThreadSafeHandleType != NULL) {
+        hl_freelist_trim(
+            &state->free_threadsafe_handles, limit, state->ThreadSafeHandleType, link);
+    }
 }
 
 /* -- __init__, as asyncio's Python signature ---------------------------------------- */

@@ -93,12 +93,17 @@ static inline void
 hl_handle_free(PyObject *self, hl_freelist *list)
 {
     PyTypeObject *type = Py_TYPE(self);
-    if (list != NULL && hl_freelist_push(list, self, type, offsetof(hl_handle, args))) {
+    if (list != NULL &&
+        hl_freelist_push_up_to(
+            list, HL_HANDLE_FREELIST_LIMIT, self, type, offsetof(hl_handle, args))) {
         return;
     }
     type->tp_free(self);
     Py_DECREF(type);
 }
+
+/* Free what the freelists of handles hold beyond `limit` each. */
+void hl_handle_trim_freelists(hl_state *state, int limit);
 
 /* Fill: every field is NULL; returns 0 or -1. */
 int hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,

@@ -115,7 +115,7 @@ threadsafe_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     hl_state *state = hl_state_in_dealloc(type);
     PyObject_GC_UnTrack(self);
-    PyObject_ClearWeakRefs(self);
+    hl_clear_weakrefs(self);
     threadsafe_clear(self);
     hl_count_free(state, HL_COUNT_HANDLE);
     bool is_exact = state != NULL && type == state->ThreadSafeHandleType;

@@ -94,7 +94,7 @@ timer_dealloc(PyObject *self)
     hl_state *state = hl_state_in_dealloc(type);
     assert(((hl_timer_handle *)self)->node.slot == HL_HEAP_OUTSIDE);
     PyObject_GC_UnTrack(self);
-    PyObject_ClearWeakRefs(self);
+    hl_clear_weakrefs(self);
     timer_clear(self);
     hl_count_free(state, HL_COUNT_TIMER_HANDLE);
     bool is_exact = state != NULL && type == state->TimerHandleType;
