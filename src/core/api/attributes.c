@@ -3,6 +3,7 @@
 #include "api/attributes.h"
 
 #include "sched/handle.h"
+#include "sched/inbox.h"
 #include "sched/loop.h"
 #include "sched/timer_handle.h"
 #include "task/step.h"
@@ -243,28 +244,40 @@ handle_of_entry(hl_loop *loop, const hl_ready_entry *entry)
     return handle;
 }
 
-static PyObject *
-get_ready(PyObject *self, void *closure)
+/* Append the handles of a queue's entries to list.  Returns 0 or -1. */
+static int
+append_handles(hl_loop *loop, const hl_ready *queue, PyObject *list)
 {
-    hl_loop *loop = (hl_loop *)self;
-    PyObject *list = PyList_New(0);
-    for (size_t i = 0; list != NULL && i < loop->ready.count; i++) {
-        hl_ready_entry entry = *hl_ready_at(&loop->ready, i);
+    int error = 0;
+    for (size_t i = 0; error == 0 && i < queue->count; i++) {
+        hl_ready_entry entry = *hl_ready_at(queue, i);
         Py_INCREF(entry.owner);
         Py_XINCREF(entry.argument);
         PyObject *handle = handle_of_entry(loop, &entry);
         Py_DECREF(entry.owner);
         Py_XDECREF(entry.argument);
-        if (handle == NULL || PyList_Append(list, handle) < 0) {
-            Py_CLEAR(list);
-        }
+        error = handle != NULL ? PyList_Append(list, handle) : -1;
         Py_XDECREF(handle);
     }
-    if (list == NULL) {
-        return NULL;
+    return error;
+}
+
+/* The ready queue, if this thread may look at it, and then the inbox. */
+static PyObject *
+get_ready(PyObject *self, void *closure)
+{
+    hl_loop *loop = (hl_loop *)self;
+    PyObject *list = PyList_New(0), *tuple = NULL;
+    hl_ready inbox;
+    hl_ready_init(&inbox);
+    if (list != NULL &&
+        (!hl_loop_is_accessible(loop) ||
+         append_handles(loop, &loop->ready, list) == 0) &&
+        hl_inbox_copy(loop, &inbox) == 0 && append_handles(loop, &inbox, list) == 0) {
+        tuple = PyList_AsTuple(list);
     }
-    PyObject *tuple = PyList_AsTuple(list);
-    Py_DECREF(list);
+    hl_ready_fini(&inbox);
+    Py_XDECREF(list);
     return tuple;
 }
 

@@ -13,6 +13,7 @@
 #include "py/types.h"
 #include "sched/cork.h"
 #include "sched/handle.h"
+#include "sched/inbox.h"
 #include "sched/loop.h"
 #include "sched/timer_handle.h"
 #include "sched/watch.h"
@@ -61,9 +62,6 @@ loop_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     hl_heap_init(&loop->timers);
     hl_poller_init(&loop->poller);
     loop->is_corking = true;
-#if HL_FREE_THREADED
-    hl_ready_init(&loop->inbox);
-#endif
     hl_count_new(state, HL_COUNT_LOOP);
     loops_add(state, loop);
     if (hl_loop_refresh_overrides(loop) < 0) {
@@ -111,10 +109,7 @@ loop_drop_work(hl_loop *loop)
 {
     hl_cork_drop(loop);
     hl_ready_clear(&loop->ready);
-#if HL_FREE_THREADED
-    hl_ready_clear(&loop->inbox);
-    loop->inbox_count = 0;
-#endif
+    hl_inbox_clear(loop);
     loop_drop_timers(loop);
     hl_watch_clear(loop);
     hl_poller_fini(&loop->poller);
@@ -146,11 +141,9 @@ loop_tp_traverse(PyObject *self, visitproc visit, void *arg)
         Py_VISIT(timer);
     }
     int stop = hl_watch_traverse(loop, visit, arg);
-#if HL_FREE_THREADED
     if (stop == 0) {
-        stop = hl_ready_traverse(&loop->inbox, visit, arg);
+        stop = hl_inbox_traverse(loop, visit, arg);
     }
-#endif
     return stop != 0 ? stop : hl_ready_traverse(&loop->ready, visit, arg);
 }
 
@@ -165,9 +158,7 @@ loop_dealloc(PyObject *self)
     hl_heap_fini(&loop->timers);
     hl_spans_fini(&loop->corked_spans);
     PyMem_RawFree(loop->read_buffer);
-#if HL_FREE_THREADED
-    hl_ready_fini(&loop->inbox);
-#endif
+    hl_inbox_fini(loop);
     hl_state *state = hl_state_in_dealloc(type);
     loops_remove(state, loop);
     hl_count_free(state, HL_COUNT_LOOP);

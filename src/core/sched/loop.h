@@ -110,8 +110,8 @@ typedef struct hl_loop {
 
 #if HL_FREE_THREADED
     PyMutex inbox_mutex;
-    hl_ready inbox;  /* guarded by inbox_mutex */
-    int inbox_count; /* atomic copy of inbox.count */
+    hl_ready inbox;     /* guarded by inbox_mutex */
+    size_t inbox_count; /* atomic copy of inbox.count */
 #endif
 
     struct hl_loop *next; /* list of all loops of this interpreter: state->loops */
@@ -138,7 +138,15 @@ hl_loop_is_direct(const hl_loop *loop)
            !(loop->overrides & (HL_OVERRIDE_CALL_SOON | HL_OVERRIDE_GET_DEBUG));
 }
 
+/* True if this thread may look at the ready queue: it runs the loop, or nobody does. */
+static inline bool
+hl_loop_is_accessible(const hl_loop *loop)
+{
+    return !HL_FREE_THREADED || loop->owner == 0 || loop->owner == hl_thread_ident();
+}
+
 #if HL_FREE_THREADED
+/* The same as hl_loop_push, on the inbox.  Any thread. */
 int hl_loop_push_foreign(hl_loop *loop, hl_run run, PyObject *owner,
                          PyObject *argument);
 #endif

@@ -52,16 +52,22 @@ hl_ready_at(const hl_ready *ready, size_t index)
     return &ready->entries[(ready->head + index) & ready->mask];
 }
 
+/* Make sure that one more entry fits.  Returns 0, or -1 with MemoryError. */
+static inline int
+hl_ready_reserve(hl_ready *ready)
+{
+    return ready->entries == NULL || ready->count > ready->mask ? hl_ready_grow(ready)
+                                                                : 0;
+}
+
 /* Append an entry; steals owner and argument, also on failure.  Returns 0 or -1. */
 static inline int
 hl_ready_push(hl_ready *ready, hl_run run, PyObject *owner, PyObject *argument)
 {
-    if (ready->entries == NULL || ready->count > ready->mask) {
-        if (hl_ready_grow(ready) < 0) {
-            Py_DECREF(owner);
-            Py_XDECREF(argument);
-            return -1;
-        }
+    if (hl_ready_reserve(ready) < 0) {
+        Py_DECREF(owner);
+        Py_XDECREF(argument);
+        return -1;
     }
     hl_ready_entry *entry = &ready->entries[(ready->head + ready->count) & ready->mask];
     *entry = (hl_ready_entry){run, owner, argument};

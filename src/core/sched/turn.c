@@ -8,6 +8,7 @@
 #include "py/error.h"
 #include "sched/cork.h"
 #include "sched/handle.h"
+#include "sched/inbox.h"
 #include "sched/timer_handle.h"
 #include "sched/watch.h"
 
@@ -132,11 +133,9 @@ turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
 {
     int count;
     __atomic_store_n(&loop->is_sleeping, 1, __ATOMIC_SEQ_CST);
-#if HL_FREE_THREADED
-    if (__atomic_load_n(&loop->inbox_count, __ATOMIC_SEQ_CST) > 0) {
+    if (!hl_inbox_is_empty(loop)) {
         timeout_ns = 0; /* pushed after the drain, before is_sleeping was seen */
     }
-#endif
     Py_BEGIN_ALLOW_THREADS;
     count = hl_poller_wait(&loop->poller, timeout_ns, events, EVENTS_PER_WAIT);
     Py_END_ALLOW_THREADS;
@@ -197,45 +196,6 @@ turn_collect(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
 }
 
 /* -- 3. and 4. what became ready --------------------------------------------------------- */
-
-#if HL_FREE_THREADED
-int
-hl_loop_push_foreign(hl_loop *loop, hl_run run, PyObject *owner, PyObject *argument)
-{
-    PyMutex_Lock(&loop->inbox_mutex);
-    int error = hl_ready_push(&loop->inbox, run, owner, argument);
-    if (error == 0) {
-        __atomic_add_fetch(&loop->inbox_count, 1, __ATOMIC_SEQ_CST);
-    }
-    PyMutex_Unlock(&loop->inbox_mutex);
-    return error;
-}
-
-/* Move everything from the inbox to the ready queue, in order. */
-static int
-turn_drain_inbox(hl_loop *loop)
-{
-    if (__atomic_load_n(&loop->inbox_count, __ATOMIC_RELAXED) == 0) {
-        return 0;
-    }
-    int error = 0;
-    PyMutex_Lock(&loop->inbox_mutex);
-    while (error == 0 && loop->inbox.count > 0) {
-        hl_ready_entry entry = hl_ready_take(&loop->inbox);
-        __atomic_sub_fetch(&loop->inbox_count, 1, __ATOMIC_SEQ_CST);
-        error = hl_ready_push(&loop->ready, entry.run, entry.owner, entry.argument);
-    }
-    PyMutex_Unlock(&loop->inbox_mutex);
-    return error;
-}
-#else
-static inline int
-turn_drain_inbox(hl_loop *loop)
-{
-    (void)loop;
-    return 0;
-}
-#endif
 
 /* Push the timers due by the clock read now, earliest first. */
 static int
@@ -359,13 +319,13 @@ hl_loop_turn(hl_loop *loop)
         hl_loop_refresh_overrides(loop) < 0) {
         return -1;
     }
-    if (hl_cork_flush(loop) < 0 || turn_drain_inbox(loop) < 0 ||
+    if (hl_cork_flush(loop) < 0 || hl_inbox_drain(loop) < 0 ||
         turn_timeout(loop, &timeout_ns) < 0) {
         return -1;
     }
     int count = turn_collect(loop, timeout_ns, events);
     loop->turn_number++;
-    if (count < 0 || turn_drain_inbox(loop) < 0) {
+    if (count < 0 || hl_inbox_drain(loop) < 0) {
         return -1;
     }
     for (int i = 0; i < count; i++) {

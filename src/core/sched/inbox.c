@@ -1,0 +1,90 @@
+/* The inbox of inbox.h. */
+#include "sched/inbox.h"
+
+#if HL_FREE_THREADED
+
+static void
+inbox_update_count(hl_loop *loop)
+{
+    __atomic_store_n(&loop->inbox_count, loop->inbox.count, __ATOMIC_SEQ_CST);
+}
+
+int
+hl_loop_push_foreign(hl_loop *loop, hl_run run, PyObject *owner, PyObject *argument)
+{
+    PyMutex_Lock(&loop->inbox_mutex);
+    int error = hl_ready_reserve(&loop->inbox);
+    if (error == 0) {
+        hl_ready_push(&loop->inbox, run, owner, argument);
+        inbox_update_count(loop);
+    }
+    PyMutex_Unlock(&loop->inbox_mutex);
+    if (error < 0) {
+        Py_DECREF(owner);
+        Py_XDECREF(argument);
+    }
+    return error;
+}
+
+int
+hl_inbox_drain(hl_loop *loop)
+{
+    if (hl_inbox_is_empty(loop)) {
+        return 0;
+    }
+    int error = 0;
+    PyMutex_Lock(&loop->inbox_mutex);
+    while (loop->inbox.count > 0 && (error = hl_ready_reserve(&loop->ready)) == 0) {
+        hl_ready_entry entry = hl_ready_take(&loop->inbox);
+        hl_ready_push(&loop->ready, entry.run, entry.owner, entry.argument);
+    }
+    inbox_update_count(loop);
+    PyMutex_Unlock(&loop->inbox_mutex);
+    return error;
+}
+
+int
+hl_inbox_copy(hl_loop *loop, hl_ready *copy)
+{
+    int error = 0;
+    PyMutex_Lock(&loop->inbox_mutex);
+    for (size_t i = 0; i < loop->inbox.count && error == 0; i++) {
+        error = hl_ready_reserve(copy);
+        if (error == 0) {
+            const hl_ready_entry *entry = hl_ready_at(&loop->inbox, i);
+            hl_ready_push(
+                copy, entry->run, Py_NewRef(entry->owner), Py_XNewRef(entry->argument));
+        }
+    }
+    PyMutex_Unlock(&loop->inbox_mutex);
+    return error;
+}
+
+void
+hl_inbox_clear(hl_loop *loop)
+{
+    while (!hl_inbox_is_empty(loop)) {
+        PyMutex_Lock(&loop->inbox_mutex);
+        hl_ready taken = loop->inbox;
+        hl_ready_init(&loop->inbox);
+        inbox_update_count(loop);
+        PyMutex_Unlock(&loop->inbox_mutex);
+        hl_ready_fini(&taken);
+    }
+}
+
+void
+hl_inbox_fini(hl_loop *loop)
+{
+    hl_inbox_clear(loop);
+    hl_ready_fini(&loop->inbox);
+}
+
+int
+hl_inbox_traverse(const hl_loop *loop, visitproc visit, void *arg)
+{
+    /* Without the mutex: the collector has stopped every other thread, none of them inside. */
+    return hl_ready_traverse(&loop->inbox, visit, arg);
+}
+
+#endif
