@@ -141,19 +141,29 @@ future_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
     return error;
 }
 
+int
+hl_finalize_dying(PyObject *self)
+{
+    PyObject_GC_Track(self); /* as the finalizer, which may keep it, expects */
+    if (PyObject_CallFinalizerFromDealloc(self) < 0) {
+        return -1;
+    }
+    PyObject_GC_UnTrack(self);
+    return 0;
+}
+
 /* A native future without an unread exception needs no finalizer; asking for one would
  * mark the object as finalized for ever and keep it off the freelist. */
 static void
-future_dealloc(PyObject *self)
+future_free(PyObject *self)
 {
     hl_future *future = (hl_future *)self;
     PyTypeObject *type = Py_TYPE(self);
     hl_state *state = hl_state_in_dealloc(type);
     bool is_exact = state != NULL && type == state->FutureType;
-    if ((!is_exact || future->log_tb) && PyObject_CallFinalizerFromDealloc(self) < 0) {
+    if ((!is_exact || future->log_tb) && hl_finalize_dying(self) < 0) {
         return; /* resurrected */
     }
-    PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
     hl_future_drop_fields(future);
     HL_CLEAR_FUTURE_DICT(future);
@@ -169,6 +179,31 @@ future_dealloc(PyObject *self)
     }
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+/* True if something that may own a future again dies with this one. */
+static inline bool
+future_may_nest(const hl_future *future)
+{
+    return (future->result != NULL && PyType_IS_GC(Py_TYPE(future->result))) ||
+           future->callback0 != NULL || future->callbacks != NULL ||
+           future->exception != NULL || future->cancel_msg != NULL ||
+           future->cancelled_exc != NULL;
+}
+
+/* A future whose result is a future whose result is a future ...: CPython's trashcan bounds
+ * how deep the frees nest.  The usual future is spared the cost. */
+static void
+future_dealloc(PyObject *self)
+{
+    PyObject_GC_UnTrack(self);
+    if (!future_may_nest((hl_future *)self)) {
+        future_free(self);
+        return;
+    }
+    Py_TRASHCAN_BEGIN(self, future_dealloc);
+    future_free(self);
+    Py_TRASHCAN_END;
 }
 
 /* -- results ----------------------------------------------------------------------------- */

@@ -43,6 +43,10 @@ PyObject *hl_future_result_lock_held(hl_state *state, hl_future *future);
 /* The CancelledError to raise: the stored one, once, or a fresh one.  New, or NULL. */
 PyObject *hl_future_make_cancelled_error(hl_state *state, hl_future *future);
 
+/* Call the finalizer of an untracked object from its dealloc.  Returns 0, or -1 if the
+ * finalizer kept the object, which is tracked again then. */
+int hl_finalize_dying(PyObject *self);
+
 /* Drop what Future's fields own: part of dealloc, of future and task. */
 void hl_future_drop_fields(hl_future *future);
 

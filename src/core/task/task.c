@@ -237,21 +237,19 @@ task_finalize(PyObject *self)
 }
 
 static void
-task_dealloc(PyObject *self)
+task_free(PyObject *self)
 {
     hl_task *task = (hl_task *)self;
     PyTypeObject *type = Py_TYPE(self);
     hl_state *state = hl_state_in_dealloc(type);
     bool is_exact = state != NULL && type == state->TaskType;
     /* As for futures: no finalizer where there is nothing to say. */
-    if ((!is_exact || task_needs_finalizer(task)) &&
-        PyObject_CallFinalizerFromDealloc(self) < 0) {
+    if ((!is_exact || task_needs_finalizer(task)) && hl_finalize_dying(self) < 0) {
         return; /* resurrected */
     }
     if (state != NULL && hl_registry_remove(state, task) < 0) {
         PyErr_WriteUnraisable(self);
     }
-    PyObject_GC_UnTrack(self);
     PyObject_ClearWeakRefs(self);
     task_drop_fields(task);
     hl_count_free(state, HL_COUNT_TASK);
@@ -263,6 +261,22 @@ task_dealloc(PyObject *self)
     }
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+/* Tasks may own each other by results and coroutines, in chains as long as the program
+ * likes: CPython's trashcan bounds how deep the frees nest.  What is put off there is dead
+ * already, so nobody may find it in our array of tasks any more. */
+static void
+task_dealloc(PyObject *self)
+{
+    hl_state *state = hl_state_in_dealloc(Py_TYPE(self));
+    if (!HL_TASKS_IN_THREAD_STATE && state != NULL) {
+        hl_registry_remove(state, (hl_task *)self);
+    }
+    PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, task_dealloc);
+    task_free(self);
+    Py_TRASHCAN_END;
 }
 
 /* -- cancelling ------------------------------------------------------------------------------- */
