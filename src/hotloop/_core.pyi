@@ -106,6 +106,16 @@ class Loop:
     def _watch_list(
         self,
     ) -> list[tuple[int, Any, asyncio.Handle | None, asyncio.Handle | None]]: ...
+    def _numeric_addresses(
+        self,
+        host: object,
+        port: object,
+        family: object,
+        type: object,
+        proto: object,
+        flags: object,
+        /,
+    ) -> list[Any] | None: ...
     def _begin_sock_call(self, sock: object, /) -> bool: ...
     def _try_sock_recv(self, sock: object, n: object, /) -> bytes | Awaitable[bytes] | None: ...
     def _try_sock_recv_into(self, sock: object, buf: object, /) -> int | Awaitable[int] | None: ...

@@ -200,6 +200,29 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     def _remove_writer(self, fd: Any) -> bool:
         return self._remove_watch(fd, _WRITE)
 
+    # -- names -----------------------------------------------------------------------------------
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Call ``socket.getaddrinfo()`` in the executor, unless host is an address already.
+
+        https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.getaddrinfo
+        """
+        found = self._numeric_addresses(host, port, family, type, proto, flags)
+        if found is not None:
+            return found
+        return await super().getaddrinfo(
+            host, port, family=family, type=type, proto=proto, flags=flags
+        )
+
     # -- sockets ---------------------------------------------------------------------------------
     #
     # For plain sockets only (io/plain_socket.h); any other is left to asyncio's own method, which

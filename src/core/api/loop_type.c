@@ -9,6 +9,7 @@
 #include "api/network.h"
 #include "api/run.h"
 #include "base/clock.h"
+#include "io/numeric.h"
 #include "io/sock_call.h"
 #include "py/types.h"
 #include "sched/cork.h"
@@ -392,6 +393,16 @@ loop_sock_ready(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     return hl_sock_ready((hl_loop *)self, args[0], kind);
 }
 
+static PyObject *
+loop_numeric_addresses(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 6) {
+        PyErr_SetString(PyExc_TypeError, "_numeric_addresses() needs six arguments");
+        return NULL;
+    }
+    return hl_numeric_addresses((hl_loop *)self, args);
+}
+
 /* -- tables ----------------------------------------------------------------------------------------- */
 
 #define FASTCALL(function) (PyCFunction)(void (*)(void)) function
@@ -539,6 +550,11 @@ static PyMethodDef loop_methods[] = {
      loop_watch_list,
      METH_NOARGS,
      "_watch_list($self, /)\n--\n\nList (fd, file, reader, writer) of everything watched."},
+    {"_numeric_addresses",
+     FASTCALL(loop_numeric_addresses),
+     METH_FASTCALL,
+     "_numeric_addresses($self, host, port, family, type, proto, flags, /)\n--\n\nWhat "
+     "getaddrinfo() answers, or None: to be asked in the executor."},
     {"_begin_sock_call",
      loop_begin_sock_call,
      METH_O,

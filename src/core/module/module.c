@@ -4,6 +4,7 @@
  * layout, and makes the types in the order of the layers. */
 #include "api/loop_type.h"
 #include "io/listener.h"
+#include "io/numeric.h"
 #include "io/sock_call.h"
 #include "io/stream.h"
 #include "io/transport.h"
@@ -178,6 +179,11 @@ static PyMethodDef core_functions[] = {
     X(ThreadSafeHandleType)                                                            \
     X(SockCallType)                                                                    \
     X(SocketType)                                                                      \
+    X(socket_names)                                                                    \
+    X(AF_INET_member)                                                                  \
+    X(AF_INET6_member)                                                                 \
+    X(SOCK_STREAM_member)                                                              \
+    X(SOCK_DGRAM_member)                                                               \
     X(StockThreadSafeHandleType)                                                       \
     X(enter_task)                                                                      \
     X(leave_task)                                                                      \
@@ -484,7 +490,7 @@ core_exec(PyObject *module)
         hl_timer_handle_type_init(module, state) < 0 ||
         hl_threadsafe_handle_type_init(module, state) < 0 ||
         make_task_types(module, state) < 0 || make_io_types(module, state) < 0 ||
-        hl_sock_call_type_init(module, state) < 0 ||
+        hl_sock_call_type_init(module, state) < 0 || hl_numeric_init(state) < 0 ||
         hl_loop_type_init(module, state) < 0) {
         return -1;
     }

@@ -27,6 +27,7 @@
     X(eager_start)                                                                     \
     X(exception)                                                                       \
     X(future)                                                                          \
+    X(getaddrinfo)                                                                     \
     X(get_debug)                                                                       \
     X(_get_running_loop)                                                               \
     X(_set_running_loop)                                                               \
@@ -39,6 +40,7 @@
     X(_run_once)                                                                       \
     X(run)                                                                             \
     X(run_forever)                                                                     \
+    X(run_in_executor)                                                                 \
     X(_run)                                                                            \
     X(throw)                                                                           \
     X(time)                                                                            \
@@ -146,6 +148,13 @@ typedef struct {
     PyCFunction socket_fileno;
     PyCFunction socket_gettimeout;
     unsigned int socket_version;
+
+    /* For answers of getaddrinfo: the socket module's names, and members of its enums. */
+    PyObject *socket_names;
+    PyObject *AF_INET_member;
+    PyObject *AF_INET6_member; /* NULL without IPv6 */
+    PyObject *SOCK_STREAM_member;
+    PyObject *SOCK_DGRAM_member;
 
     /* asyncio's functions. */
     PyObject *CancelledError;

@@ -31,6 +31,7 @@ override_name(const hl_state *state, int i)
         state->str.is_running,
         state->str._write_to_self,
         state->str._run_once,
+        state->str.run_in_executor,
     };
     return names[i];
 }
@@ -40,7 +41,7 @@ hl_loop_refresh_overrides(hl_loop *loop)
 {
     const hl_state *state = loop->state;
     unsigned found = 0;
-    for (int i = 0; i < HL_OVERRIDE_COUNT; i++) {
+    for (int i = 0; i < HL_OVERRIDE_IN_CORE; i++) {
         PyObject *name = override_name(state, i);
         PyObject *used = PyObject_GetAttr((PyObject *)Py_TYPE(loop), name);
         PyObject *ours = PyObject_GetAttr((PyObject *)state->LoopType, name);

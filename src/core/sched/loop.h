@@ -22,7 +22,10 @@ enum {
     HL_OVERRIDE_IS_RUNNING = 1 << 4,
     HL_OVERRIDE_WRITE_TO_SELF = 1 << 5,
     HL_OVERRIDE_RUN_ONCE = 1 << 6,
-    HL_OVERRIDE_COUNT = 7
+    /* Methods of hotloop.Loop in Python: only an attribute of the instance is noticed. */
+    HL_OVERRIDE_RUN_IN_EXECUTOR = 1 << 7,
+    HL_OVERRIDE_IN_CORE = 7, /* the others, whose bits come first */
+    HL_OVERRIDE_COUNT = 8
 };
 
 /* Python attributes of asyncio's loop that live in the struct and not in a dict, so that a
