@@ -22,6 +22,7 @@ import os
 
 import pytest
 from support.leaks import Baseline, LoggedErrors, Reports
+from users import requirements
 
 DEFAULT_TIMEOUT = 10  # Seconds.
 LOOPS = ("hotloop", "asyncio")
@@ -61,6 +62,11 @@ def keep_objects_mortal():
 def pytest_unconfigure(config):
     """Close what pytest_configure has opened."""
     config.stash[STDERR].close()
+
+
+def pytest_report_header():
+    """Say that tests/users is left out, and what it needs, where its libraries are missing."""
+    return requirements.header()
 
 
 def wanted_loops(definition):
