@@ -713,9 +713,8 @@ class TestReport:
 
     def test_rate_and_latency_stand_below(self):
         """The ratio of a rate is the loop's by the base's, that of a latency the reverse."""
-        results = make_results(
-            {"tcp_proto_1KiB_x10": {"hotloop": [4.0, 4.0], "uvloop": [5.0, 5.0]}}
-        )
+        row_name = "tcp_proto_1KiB_x10"
+        results = make_results({row_name: {"hotloop": [4.0, 4.0], "uvloop": [5.0, 5.0]}})
         results.details[row_name] = {
             "hotloop": [{"rate": 300.0, "p50_us": 10.0}, {"rate": 500.0, "p50_us": 30.0}],
             "uvloop": [
