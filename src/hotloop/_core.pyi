@@ -6,7 +6,7 @@
 import asyncio
 import sys
 from asyncio import _AwaitableLike, _CoroutineLike
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import Context
 from typing import Any, Literal, TypeVar, TypeVarTuple
 
@@ -37,6 +37,9 @@ class TimerHandle(Handle, asyncio.TimerHandle):
     def __le__(self, other: asyncio.TimerHandle, /) -> bool: ...
     def __gt__(self, other: asyncio.TimerHandle, /) -> bool: ...
     def __ge__(self, other: asyncio.TimerHandle, /) -> bool: ...
+
+@disjoint_base
+class _Transport(asyncio.transports._FlowControlMixin): ...
 
 @disjoint_base
 class Loop:
@@ -123,3 +126,29 @@ class Loop:
         self, sock: object, data: object, /
     ) -> Literal[True] | Awaitable[None] | None: ...
     def _sock_ready(self, sock: object, kind: int, /) -> Awaitable[None]: ...
+    _transports: MutableMapping[int, asyncio.BaseTransport]
+    def _flush(self) -> None: ...
+    def _make_stream(
+        self,
+        sock: object,
+        protocol: object,
+        waiter: object,
+        extra: object,
+        server: object,
+        context: Context | None,
+        /,
+    ) -> _Transport: ...
+    def _listen(
+        self,
+        protocol_factory: object,
+        sock: object,
+        sslcontext: object,
+        server: object,
+        backlog: int,
+        ssl_handshake_timeout: float | None,
+        ssl_shutdown_timeout: float | None,
+        context: Context | None,
+        /,
+    ) -> None: ...
+    def _transport_of(self, fd: int, /) -> _Transport | None: ...
+    def _own_descriptor(self, fd: int, transport: _Transport | None, /) -> None: ...

@@ -374,7 +374,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         self._ensure_fd_no_transport(sock)
         if not _is_plain_socket(sock):
             options = {} if context is None else {"context": context}
-            return super()._make_socket_transport(
+            return super()._make_socket_transport(  # type: ignore[misc]
                 sock, protocol, waiter, extra=extra, server=server, **options
             )
         return self._make_stream(sock, protocol, waiter, extra, server, context)

@@ -20,10 +20,16 @@ from asyncio import base_events, constants, format_helpers, selector_events, trs
 # Not imported at run time: the import of hotloop is measured in milliseconds.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Iterator
     from typing import Any
 
 _FORMAT_TAKES_DEBUG = "debug" in format_helpers._format_callback_source.__code__.co_varnames
+
+
+def _logger() -> logging.Logger:
+    """Return asyncio's logger as its own loop finds it."""
+    return base_events.logger  # type: ignore[attr-defined,no-any-return]
 
 
 def extract_stack() -> Any:
@@ -51,9 +57,7 @@ def report_slow(loop: Any, handle: Any, seconds: float) -> None:
     if seconds >= loop.slow_callback_duration:
         has_callback = hasattr(handle, "_callback")  # What is no Handle shows itself.
         shown = base_events._format_handle(handle) if has_callback else repr(handle)  # type: ignore[attr-defined]
-        base_events.logger.warning(  # type: ignore[attr-defined]
-            "Executing %s took %.3f seconds", shown, seconds
-        )
+        _logger().warning("Executing %s took %.3f seconds", shown, seconds)
 
 
 # -- transports ---------------------------------------------------------------------------
@@ -96,13 +100,13 @@ def transport_socket(loop: Any, sock: Any) -> trsock.TransportSocket:
 
 def log_debug(text: str, transport: Any) -> None:
     """Log in asyncio's logger what a transport does, for debug mode."""
-    base_events.logger.debug(text, transport)
+    _logger().debug(text, transport)
 
 
 def transport_failed(loop: Any, message: str, exception: BaseException, transport: Any) -> None:
     """Report what ends a connection: a broken one to the debug log, all else to the handler."""
     if isinstance(exception, OSError):
-        base_events.logger.debug("%r: %s", transport, message, exc_info=exception)
+        _logger().debug("%r: %s", transport, message, exc_info=exception)
         return
     loop.call_exception_handler(
         {
@@ -139,12 +143,12 @@ def water_marks(high: Any, low: Any) -> tuple[int, int]:
 
 def warn_of_lost_write() -> None:
     """Log that a protocol goes on writing to a connection that is lost."""
-    base_events.logger.warning("socket.send() raised exception.")
+    _logger().warning("socket.send() raised exception.")
 
 
 def refuse_write(transport: Any, data: Any) -> None:
     """Raise the TypeError that this version of asyncio has for data of a wrong type."""
-    selector_events._SelectorSocketTransport.write(transport, data)
+    selector_events._SelectorSocketTransport.write(transport, data)  # type: ignore[attr-defined]
 
 
 def accept_failed(loop: Any, exception: BaseException, protocol: Any) -> None:
@@ -175,7 +179,7 @@ def accept_by_task(
     if address is None:
         address = conn.getpeername()
     if loop.get_debug():
-        base_events.logger.debug("%r got a new connection from %r: %r", server, address, conn)
+        _logger().debug("%r got a new connection from %r: %r", server, address, conn)
     options = {} if context is None else {"context": context.copy()}
     accept = loop._accept_connection2(
         protocol_factory,
@@ -225,7 +229,7 @@ class _TransportMap(weakref.WeakValueDictionary):  # type: ignore[type-arg]
 
     def __init__(self, loop: Any) -> None:
         super().__init__()
-        self._loop = weakref.ref(loop)
+        self._loop: Callable[[], Any] = weakref.ref(loop)
 
     def __getitem__(self, fd: int) -> Any:
         transport = self._loop()._transport_of(fd)

@@ -352,8 +352,9 @@ transport_fatal_error(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (hl_args_parse("_fatal_error", args, nargs, kwnames, names, 1, 2, values) < 0) {
         return NULL;
     }
-    const char *message = "Fatal error on transport";
-    if (values[1] != NULL && (message = PyUnicode_AsUTF8(values[1])) == NULL) {
+    const char *message =
+        values[1] != NULL ? PyUnicode_AsUTF8(values[1]) : "Fatal error on transport";
+    if (message == NULL) {
         return NULL;
     }
     if (!PyExceptionInstance_Check(values[0])) {

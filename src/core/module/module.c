@@ -317,7 +317,7 @@ import_from(hl_state *state, const char *module_name, const import_entry *entrie
     import_from(state, module, entries, sizeof(entries) / sizeof((entries)[0]))
 
 static int
-import_asyncio(hl_state *state)
+import_tasks(hl_state *state)
 {
     static const import_entry from_c[] = {
         IMPORT(StockFutureType, "Future"),
@@ -361,6 +361,22 @@ import_asyncio(hl_state *state)
         IMPORT(isfuture, "isfuture"),
         IMPORT(set_result_unless_cancelled, "_set_result_unless_cancelled"),
     };
+    /* The events module first: _asyncio, imported before the package, would find a package
+     * half made, which then falls back to its functions in Python. */
+    return IMPORT_FROM(state, "asyncio.events", from_events) < 0 ||
+                   IMPORT_FROM(state, "_asyncio", from_c) < 0 ||
+                   IMPORT_FROM(state, "asyncio.exceptions", from_exceptions) < 0 ||
+                   IMPORT_FROM(state, "asyncio.tasks", from_tasks) < 0 ||
+                   IMPORT_FROM(state, "asyncio.base_events", from_base) < 0 ||
+                   IMPORT_FROM(state, "asyncio.coroutines", from_coroutines) < 0 ||
+                   IMPORT_FROM(state, "asyncio.futures", from_futures) < 0
+               ? -1
+               : 0;
+}
+
+static int
+import_transports(hl_state *state)
+{
     static const import_entry from_transports[] = {
         IMPORT(StockBaseTransportType, "BaseTransport"),
         IMPORT(FlowControlMixinType, "_FlowControlMixin"),
@@ -369,38 +385,37 @@ import_asyncio(hl_state *state)
         IMPORT(BufferedProtocolType, "BufferedProtocol"),
     };
     static const import_entry from_functools[] = {IMPORT(partial, "partial")};
+    static const import_entry from_socket[] = {IMPORT(SocketType, "socket")};
+    return IMPORT_FROM(state, "asyncio.transports", from_transports) < 0 ||
+                   IMPORT_FROM(state, "asyncio.protocols", from_protocols) < 0 ||
+                   IMPORT_FROM(state, "functools", from_functools) < 0 ||
+                   IMPORT_FROM(state, "socket", from_socket) < 0
+               ? -1
+               : 0;
+}
+
+static int
+import_modules(hl_state *state)
+{
     static const import_entry from_traceback[] = {
         IMPORT(extract_stack, "extract_stack")};
-    static const import_entry from_socket[] = {IMPORT(SocketType, "socket")};
     static const import_entry from_sys[] = {
         IMPORT(get_asyncgen_hooks, "get_asyncgen_hooks"),
         IMPORT(set_asyncgen_hooks, "set_asyncgen_hooks"),
     };
-    /* The events module first: _asyncio, imported before the package, would find a package
-     * half made, which then falls back to its functions in Python. */
-    if (IMPORT_FROM(state, "asyncio.events", from_events) < 0 ||
-        IMPORT_FROM(state, "_asyncio", from_c) < 0 ||
-        IMPORT_FROM(state, "asyncio.exceptions", from_exceptions) < 0 ||
-        IMPORT_FROM(state, "asyncio.tasks", from_tasks) < 0 ||
-        IMPORT_FROM(state, "asyncio.base_events", from_base) < 0 ||
-        IMPORT_FROM(state, "asyncio.coroutines", from_coroutines) < 0 ||
-        IMPORT_FROM(state, "asyncio.futures", from_futures) < 0 ||
-        IMPORT_FROM(state, "asyncio.transports", from_transports) < 0 ||
-        IMPORT_FROM(state, "asyncio.protocols", from_protocols) < 0 ||
-        IMPORT_FROM(state, "functools", from_functools) < 0 ||
-        IMPORT_FROM(state, "traceback", from_traceback) < 0 ||
-        IMPORT_FROM(state, "socket", from_socket) < 0 ||
-        IMPORT_FROM(state, "sys", from_sys) < 0) {
+    static const import_entry from_support[] = {
+        IMPORT(sendfile_try_native, "SENDFILE_TRY_NATIVE"),
+    };
+    if (IMPORT_FROM(state, "traceback", from_traceback) < 0 ||
+        IMPORT_FROM(state, "sys", from_sys) < 0 ||
+        IMPORT_FROM(state, "hotloop._support", from_support) < 0) {
         return -1;
     }
     state->events = PyImport_ImportModule("asyncio.events");
     state->coroutines = PyImport_ImportModule("asyncio.coroutines");
     state->support = PyImport_ImportModule("hotloop._support");
     return state->events != NULL && state->coroutines != NULL && state->support != NULL
-               ? hl_import(&state->sendfile_try_native,
-                           state->support,
-                           "SENDFILE_TRY_NATIVE",
-                           false)
+               ? 0
                : -1;
 }
 
@@ -484,7 +499,8 @@ static int
 core_exec(PyObject *module)
 {
     hl_state *state = state_of_module(module);
-    if (intern_names(state) < 0 || import_asyncio(state) < 0 ||
+    if (intern_names(state) < 0 || import_tasks(state) < 0 ||
+        import_transports(state) < 0 || import_modules(state) < 0 ||
         probe_stop_iteration(state) < 0 || hl_context_init(state) < 0 ||
         hl_handle_type_init(module, state) < 0 ||
         hl_timer_handle_type_init(module, state) < 0 ||
