@@ -20,7 +20,7 @@ import warnings
 from asyncio import base_events, constants, futures, sslproto
 from collections.abc import Mapping
 
-from . import _core
+from . import _core, _sendfile
 
 # Not imported at run time: the import of hotloop is measured in milliseconds.
 TYPE_CHECKING = False
@@ -346,6 +346,13 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             except _NOT_NOW:
                 pass
             await self._sock_ready(sock, _READ)
+
+    async def _sock_sendfile_native(
+        self, sock: socket.socket, file: Any, offset: int, count: int | None
+    ) -> int:
+        if not self._begin_sock_call(sock):
+            return await super()._sock_sendfile_native(sock, file, offset, count)  # type: ignore[misc,no-any-return]
+        return await _sendfile.send_file(self, sock, file, offset, count)
 
     # -- transports ------------------------------------------------------------------------------
 

@@ -195,12 +195,36 @@ attempt_ready(hl_sock_call *call, PyObject **result)
 
 static int sock_call_run(hl_loop *loop, PyObject *self, PyObject *unused);
 
+/* False if no transport made in Python is known for fd; the loop's table of those is a
+ * WeakValueDictionary. */
+static bool
+may_have_python_transport(const hl_loop *loop, int fd)
+{
+    PyObject *table = loop->attrs[HL_ATTR_TRANSPORTS];
+    PyObject *data;
+    if (table == NULL) {
+        return false;
+    }
+    if (PyObject_GetOptionalAttr(table, loop->state->str.data, &data) <= 0) {
+        PyErr_Clear(); /* some other table, which has to be asked */
+        return true;
+    }
+    bool may_have = true;
+    if (PyDict_CheckExact(data)) {
+        PyObject *key = PyDict_GET_SIZE(data) > 0 ? PyLong_FromLong(fd) : NULL;
+        may_have = key != NULL && PyDict_Contains(data, key) != 0;
+        Py_XDECREF(key);
+        PyErr_Clear(); /* MemoryError of the key: the method will meet it as well */
+    }
+    Py_DECREF(data);
+    return may_have;
+}
+
 /* RuntimeError if a transport owns fd. */
 static int
 check_no_transport(hl_loop *loop, int fd)
 {
-    if (hl_watch_transport(loop, fd) == NULL &&
-        loop->attrs[HL_ATTR_TRANSPORTS] == NULL) {
+    if (hl_watch_transport(loop, fd) == NULL && !may_have_python_transport(loop, fd)) {
         return 0;
     }
     PyObject *result =

@@ -21,6 +21,7 @@
     X(cancel)                                                                          \
     X(context)                                                                         \
     X(coro)                                                                            \
+    X(data)                                                                            \
     X(create_task)                                                                     \
     X(_create_task_with_factory)                                                       \
     X(_check_callback)                                                                 \
