@@ -239,7 +239,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             return answer
         if answer is None:
             return await super().sock_recv(sock, n)
-        return await answer  # type: ignore[no-any-return]
+        return await answer
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive from a socket into a buffer; return the number of bytes.
@@ -251,7 +251,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             return answer
         if answer is None:
             return await super().sock_recv_into(sock, buf)
-        return await answer  # type: ignore[no-any-return]
+        return await answer
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to bufsize bytes; return it and its sender's address.
@@ -318,7 +318,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         if not self._begin_sock_call(sock):
             return await super().sock_connect(sock, address)
         if sock.family in _FAMILIES_OF_HOSTS:
-            found = await self._ensure_resolved(  # type: ignore[attr-defined]
+            found = await self._ensure_resolved(
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
             )
             address = found[0][4]
@@ -571,4 +571,4 @@ def _after_fork_in_child() -> None:
         loop._forget_self_pipe()
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_core._before_fork, after_in_child=_after_fork_in_child)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import _asyncio
 import asyncio
-import contextlib
 import contextvars
 import gc
-import socket
 import sys
 import warnings
 import weakref
-from asyncio import base_events, constants, format_helpers, selector_events, trsock, unix_events
+from asyncio import base_events, format_helpers, unix_events
 
 # Not imported at run time: the import of hotloop is measured in milliseconds.
 TYPE_CHECKING = False
@@ -60,152 +58,6 @@ def report_slow(loop: Any, handle: Any, seconds: float) -> None:
         _logger().warning("Executing %s took %.3f seconds", shown, seconds)
 
 
-# -- transports ---------------------------------------------------------------------------
-
-_HIGH_WATER = 64 * 1024
-SENDFILE_TRY_NATIVE = constants._SendfileMode.TRY_NATIVE
-
-
-class _TransportSocket(trsock.TransportSocket):
-    """asyncio's view of a transport's socket; what the transport holds back is sent first."""
-
-    __slots__ = ("_loop", "_real")
-
-    def __init__(self, loop: Any, sock: Any) -> None:
-        self._loop = loop
-        self._real = sock
-
-    @property
-    def _sock(self) -> Any:
-        self._loop._flush()
-        return self._real
-
-
-def adopt_socket(fd: int) -> socket.socket:
-    """Return a non-blocking socket object that owns fd from now on; fd is closed on failure."""
-    sock = socket.socket(fileno=fd)
-    sock.setblocking(False)
-    return sock
-
-
-def transport_socket(loop: Any, sock: Any) -> trsock.TransportSocket:
-    """Return what get_extra_info("socket") gives; loop and sock are None after the end."""
-    if sock is None:
-        sock = socket.socket()
-        sock.close()
-    if loop is None:
-        return trsock.TransportSocket(sock)
-    return _TransportSocket(loop, sock)
-
-
-def log_debug(text: str, transport: Any) -> None:
-    """Log in asyncio's logger what a transport does, for debug mode."""
-    _logger().debug(text, transport)
-
-
-def transport_failed(loop: Any, message: str, exception: BaseException, transport: Any) -> None:
-    """Report what ends a connection: a broken one to the debug log, all else to the handler."""
-    if isinstance(exception, OSError):
-        _logger().debug("%r: %s", transport, message, exc_info=exception)
-        return
-    loop.call_exception_handler(
-        {
-            "message": message,
-            "exception": exception,
-            "transport": transport,
-            "protocol": transport.get_protocol(),
-        }
-    )
-
-
-def flow_control_failed(loop: Any, method: str, exception: BaseException, transport: Any) -> None:
-    """Report that pause_writing() or resume_writing() of a protocol raised."""
-    loop.call_exception_handler(
-        {
-            "message": f"protocol.{method}() failed",
-            "exception": exception,
-            "transport": transport,
-            "protocol": transport.get_protocol(),
-        }
-    )
-
-
-def water_marks(high: Any, low: Any) -> tuple[int, int]:
-    """Return (high, low) of set_write_buffer_limits(), with what was not given filled in."""
-    if high is None:
-        high = _HIGH_WATER if low is None else 4 * low
-    if low is None:
-        low = high // 4
-    if not high >= low >= 0:
-        raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-    return min(int(high), sys.maxsize), min(int(low), sys.maxsize)
-
-
-def warn_of_lost_write() -> None:
-    """Log that a protocol goes on writing to a connection that is lost."""
-    _logger().warning("socket.send() raised exception.")
-
-
-def refuse_write(transport: Any, data: Any) -> None:
-    """Raise the TypeError that this version of asyncio has for data of a wrong type."""
-    selector_events._SelectorSocketTransport.write(transport, data)  # type: ignore[attr-defined]
-
-
-def accept_failed(loop: Any, exception: BaseException, protocol: Any) -> None:
-    """Report in debug mode that an accepted connection could not be made."""
-    context = {
-        "message": "Error on transport creation for incoming connection",
-        "exception": exception,
-    }
-    if protocol is not None:
-        context["protocol"] = protocol
-    loop.call_exception_handler(context)
-
-
-def accept_by_task(
-    loop: Any,
-    fd: int,
-    address: Any,
-    listening: socket.socket,
-    protocol_factory: Any,
-    sslcontext: Any,
-    server: Any,
-    handshake_timeout: Any,
-    shutdown_timeout: Any,
-    context: Any,
-) -> None:
-    """Make an accepted connection by asyncio's own task: for TLS, and in debug mode."""
-    conn = adopt_socket(fd)
-    if address is None:
-        address = conn.getpeername()
-    if loop.get_debug():
-        _logger().debug("%r got a new connection from %r: %r", server, address, conn)
-    options = {} if context is None else {"context": context.copy()}
-    accept = loop._accept_connection2(
-        protocol_factory,
-        conn,
-        {"peername": address},
-        sslcontext,
-        server,
-        handshake_timeout,
-        shutdown_timeout,
-        **options,
-    )
-    loop.create_task(accept, **options)
-
-
-def accept_paused(loop: Any, exception: BaseException, listener: Any) -> None:
-    """Report that the system has no more descriptors, and accept again in a second."""
-    loop.call_exception_handler(
-        {
-            "message": "socket.accept() out of system resource",
-            "exception": exception,
-            "socket": trsock.TransportSocket(listener.sock),
-        }
-    )
-    loop.call_later(constants.ACCEPT_RETRY_DELAY, listener.restart)
-
-
 # -- loop attributes made at first use ----------------------------------------------------
 
 
@@ -224,46 +76,12 @@ _LAZY_ATTRIBUTES: dict[str, Callable[[], Any]] = {
 }
 
 
-class _TransportMap(weakref.WeakValueDictionary):  # type: ignore[type-arg]
-    """asyncio's table of transports by descriptor: the core's own, and others made in Python."""
-
-    def __init__(self, loop: Any) -> None:
-        super().__init__()
-        self._loop: Callable[[], Any] = weakref.ref(loop)
-
-    def __getitem__(self, fd: int) -> Any:
-        transport = self._loop()._transport_of(fd)
-        return super().__getitem__(fd) if transport is None else transport
-
-    def get(self, fd: int, default: Any = None) -> Any:
-        transport = self._loop()._transport_of(fd)
-        return super().get(fd, default) if transport is None else transport
-
-    def __contains__(self, fd: Any) -> bool:
-        return self.get(fd) is not None
-
-    def __setitem__(self, fd: int, transport: Any) -> None:
-        from hotloop import _core
-
-        if isinstance(transport, _core._Transport):
-            # A transport that was lost meanwhile owns nothing: asyncio's keeps a dead entry.
-            with contextlib.suppress(ValueError):
-                self._loop()._own_descriptor(fd, transport)
-        else:
-            super().__setitem__(fd, transport)
-
-    def __delitem__(self, fd: int) -> None:
-        loop = self._loop()
-        if loop._transport_of(fd) is not None:
-            loop._own_descriptor(fd, None)
-        else:
-            super().__delitem__(fd)
-
-
 def make_attribute(name: str, loop: Any) -> Any:
     """Return the initial value of a loop attribute that is made when first read."""
     if name == "_transports":
-        return _TransportMap(loop)
+        from hotloop import _transports
+
+        return _transports.TransportMap(loop)
     return _LAZY_ATTRIBUTES[name]()
 
 

@@ -110,71 +110,21 @@ truth_of(PyObject *value)
     return PyObject_IsTrue(value);
 }
 
+/* A bool of the struct; closure is its offset. */
 static PyObject *
-get_debug(PyObject *self, void *closure)
+get_flag(PyObject *self, void *closure)
 {
-    return PyBool_FromLong(((hl_loop *)self)->is_debug);
+    return PyBool_FromLong(*(bool *)((char *)self + (size_t)closure));
 }
 
 static int
-set_debug(PyObject *self, PyObject *value, void *closure)
+set_flag(PyObject *self, PyObject *value, void *closure)
 {
     int is_true = truth_of(value);
     if (is_true < 0) {
         return -1;
     }
-    ((hl_loop *)self)->is_debug = is_true;
-    return 0;
-}
-
-static PyObject *
-get_closed(PyObject *self, void *closure)
-{
-    return PyBool_FromLong(((hl_loop *)self)->is_closed);
-}
-
-static int
-set_closed(PyObject *self, PyObject *value, void *closure)
-{
-    int is_true = truth_of(value);
-    if (is_true < 0) {
-        return -1;
-    }
-    ((hl_loop *)self)->is_closed = is_true;
-    return 0;
-}
-
-static PyObject *
-get_stopping(PyObject *self, void *closure)
-{
-    return PyBool_FromLong(((hl_loop *)self)->is_stopping);
-}
-
-static int
-set_stopping(PyObject *self, PyObject *value, void *closure)
-{
-    int is_true = truth_of(value);
-    if (is_true < 0) {
-        return -1;
-    }
-    ((hl_loop *)self)->is_stopping = is_true;
-    return 0;
-}
-
-static PyObject *
-get_has_signal_handlers(PyObject *self, void *closure)
-{
-    return PyBool_FromLong(((hl_loop *)self)->has_signal_handlers);
-}
-
-static int
-set_has_signal_handlers(PyObject *self, PyObject *value, void *closure)
-{
-    int is_true = truth_of(value);
-    if (is_true < 0) {
-        return -1;
-    }
-    ((hl_loop *)self)->has_signal_handlers = is_true;
+    *(bool *)((char *)self + (size_t)closure) = is_true;
     return 0;
 }
 
@@ -184,17 +134,6 @@ static PyObject *
 get_internal_fds(PyObject *self, void *closure)
 {
     return PyLong_FromLong(!((hl_loop *)self)->is_closed);
-}
-
-static int
-set_internal_watched(PyObject *self, PyObject *value, void *closure)
-{
-    int is_true = truth_of(value);
-    if (is_true < 0) {
-        return -1;
-    }
-    ((hl_loop *)self)->is_internal_watched = is_true;
-    return 0;
 }
 
 static PyObject *
@@ -295,6 +234,8 @@ get_scheduled(PyObject *self, void *closure)
 
 #define PLAIN(variable, name)                                                          \
     {name, get_attribute, set_attribute, NULL, (void *)&(variable)}
+#define FLAG(name, field, doc)                                                         \
+    {name, get_flag, set_flag, doc, (void *)offsetof(hl_loop, field)}
 
 PyGetSetDef hl_loop_getset[] = {
     PLAIN(default_executor, "_default_executor"),
@@ -319,16 +260,17 @@ PyGetSetDef hl_loop_getset[] = {
     PLAIN(watcher, "_watcher"),
 #endif
     PLAIN(old_hooks, "_old_agen_hooks"),
-    {"_debug", get_debug, set_debug, NULL, NULL},
-    {"_closed", get_closed, set_closed, NULL, NULL},
-    {"_stopping", get_stopping, set_stopping, NULL, NULL},
+    FLAG("_debug", is_debug, NULL),
+    FLAG("_closed", is_closed, NULL),
+    FLAG("_stopping", is_stopping, NULL),
+    FLAG("_has_signal_handlers", has_signal_handlers, NULL),
+    FLAG("_internal_watched", is_internal_watched, NULL),
+    FLAG(
+        "write_through", is_writing_through,
+        "True: every write of a transport goes to the kernel at once.  False (the default\n"
+        "unless HOTLOOP_WRITE_THROUGH=1 is in the environment): what a callback writes\n"
+        "goes out when the callback ends."),
     {"_thread_id", get_thread_id, set_thread_id, NULL, NULL},
-    {"_has_signal_handlers",
-     get_has_signal_handlers,
-     set_has_signal_handlers,
-     NULL,
-     NULL},
-    {"_internal_watched", NULL, set_internal_watched, NULL, NULL},
     {"_ready", get_ready, NULL, NULL, NULL},
     {"_scheduled", get_scheduled, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -62,7 +62,6 @@ loop_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     hl_ready_init(&loop->ready);
     hl_heap_init(&loop->timers);
     hl_poller_init(&loop->poller);
-    loop->is_corking = true;
     hl_count_new(state, HL_COUNT_LOOP);
     loops_add(state, loop);
     if (hl_loop_refresh_overrides(loop) < 0) {
@@ -90,6 +89,8 @@ loop_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
         return -1;
     }
     loop->is_debug = is_debug;
+    const char *write_through = getenv("HOTLOOP_WRITE_THROUGH");
+    loop->is_writing_through = write_through != NULL && strcmp(write_through, "1") == 0;
     return 0;
 }
 
@@ -176,6 +177,17 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     }
     if (PyUnicode_Check(name)) {
         hl_loop_note_attribute((hl_loop *)self, name, value != NULL);
+    }
+    return 0;
+}
+
+int
+hl_loops_before_fork(hl_state *state)
+{
+    for (hl_loop *loop = state->loops; loop != NULL; loop = loop->next) {
+        if (loop->corked != NULL && loop->owner == hl_thread_ident()) {
+            return hl_cork_flush(loop); /* a thread runs one loop */
+        }
     }
     return 0;
 }

@@ -17,7 +17,7 @@ flow_call(hl_transport *transport, PyObject *name)
         return -1;
     }
     PyObject *exception = PyErr_GetRaisedException();
-    result = PyObject_CallMethod(transport->loop->state->support,
+    result = PyObject_CallMethod(transport->loop->state->transports,
                                  "flow_control_failed",
                                  "OOOO",
                                  (PyObject *)transport->loop,

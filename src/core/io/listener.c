@@ -49,7 +49,7 @@ accepted_failed(hl_listener *listener, hl_transport *stream)
     }
     PyObject *exception = PyErr_GetRaisedException();
     PyObject *protocol = stream->protocol != NULL ? stream->protocol : Py_None;
-    PyObject *result = PyObject_CallMethod(listener->loop->state->support,
+    PyObject *result = PyObject_CallMethod(listener->loop->state->transports,
                                            "accept_failed",
                                            "OOO",
                                            (PyObject *)listener->loop,
@@ -156,7 +156,7 @@ accept_by_task(hl_listener *listener, int fd, const hl_address *peer)
         return -1;
     }
     result = PyObject_CallMethod(
-        listener->loop->state->support,
+        listener->loop->state->transports,
         "accept_by_task",
         "OiOOOOOOOO",
         (PyObject *)listener->loop,
@@ -202,13 +202,14 @@ accept_pause(hl_listener *listener, int error)
     hl_error_set(error);
     PyObject *exception = PyErr_GetRaisedException();
     int result = hl_watch_remove(listener->loop, listener->fd, HL_POLL_READ);
-    PyObject *answer = result < 0 ? NULL
-                                  : PyObject_CallMethod(listener->loop->state->support,
-                                                        "accept_paused",
-                                                        "OOO",
-                                                        (PyObject *)listener->loop,
-                                                        exception,
-                                                        (PyObject *)listener);
+    PyObject *answer = result < 0
+                           ? NULL
+                           : PyObject_CallMethod(listener->loop->state->transports,
+                                                 "accept_paused",
+                                                 "OOO",
+                                                 (PyObject *)listener->loop,
+                                                 exception,
+                                                 (PyObject *)listener);
     Py_DECREF(exception);
     Py_XDECREF(answer);
     return answer != NULL ? 0 : -1;

@@ -23,7 +23,7 @@ stream_on_eof(hl_transport *stream)
     hl_loop *loop = stream->loop;
     if (loop->is_debug) {
         PyObject *result = PyObject_CallMethod(
-            loop->state->support, "log_debug", "sO", "%r received EOF", stream);
+            loop->state->transports, "log_debug", "sO", "%r received EOF", stream);
         Py_XDECREF(result);
         if (result == NULL) {
             return -1;

@@ -221,7 +221,7 @@ stream_note_lost_write(hl_transport *stream)
     if (stream->conn_lost >= LOG_THRESHOLD) {
         hl_state *state = hl_state_of((PyObject *)stream);
         PyObject *result =
-            PyObject_CallMethod(state->support, "warn_of_lost_write", NULL);
+            PyObject_CallMethod(state->transports, "warn_of_lost_write", NULL);
         if (result == NULL) {
             return -1;
         }
@@ -251,7 +251,7 @@ static PyObject *
 stream_refuse_type(PyObject *self, PyObject *data)
 {
     PyObject *result = PyObject_CallMethod(
-        hl_state_of(self)->support, "refuse_write", "OO", self, data);
+        hl_state_of(self)->transports, "refuse_write", "OO", self, data);
     Py_XDECREF(result);
     return NULL;
 }

@@ -568,7 +568,7 @@ hl_transport_fail(hl_transport *transport, const char *message)
     bool is_quiet = PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError) &&
                     transport->loop != NULL && !transport->loop->is_debug;
     if (!is_quiet && transport->loop != NULL) {
-        PyObject *result = PyObject_CallMethod(transport->loop->state->support,
+        PyObject *result = PyObject_CallMethod(transport->loop->state->transports,
                                                "transport_failed",
                                                "OsOO",
                                                (PyObject *)transport->loop,

@@ -24,7 +24,7 @@ hl_transport_socket(hl_transport *transport)
     }
     if (transport->sock == NULL) {
         transport->sock = PyObject_CallMethod(
-            transport->loop->state->support, "adopt_socket", "i", transport->fd);
+            transport->loop->state->transports, "adopt_socket", "i", transport->fd);
     }
     return transport->sock;
 }
@@ -83,7 +83,7 @@ make_transport_socket(hl_transport *transport)
     }
     hl_state *state = hl_state_of((PyObject *)transport);
     PyObject *loop = transport->loop != NULL ? (PyObject *)transport->loop : Py_None;
-    return PyObject_CallMethod(state->support, "transport_socket", "OO", loop, sock);
+    return PyObject_CallMethod(state->transports, "transport_socket", "OO", loop, sock);
 }
 
 /* The value of one of the names that are made when first asked for: new; NULL without an
@@ -232,7 +232,7 @@ log_debug(const hl_transport *transport, const char *text)
     if (transport->loop == NULL || !transport->loop->is_debug) {
         return 0;
     }
-    PyObject *result = PyObject_CallMethod(transport->loop->state->support,
+    PyObject *result = PyObject_CallMethod(transport->loop->state->transports,
                                            "log_debug",
                                            "sO",
                                            text,
@@ -392,8 +392,8 @@ transport_limit(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
             "set_write_buffer_limits", args, nargs, kwnames, names, 0, 2, values) < 0) {
         return -1;
     }
-    PyObject *limits =
-        PyObject_CallMethod(state->support, "water_marks", "OO", values[0], values[1]);
+    PyObject *limits = PyObject_CallMethod(
+        state->transports, "water_marks", "OO", values[0], values[1]);
     if (limits == NULL) {
         return -1;
     }

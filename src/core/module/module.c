@@ -62,6 +62,15 @@ core_forget_task(PyObject *module, PyObject *task)
 }
 
 static PyObject *
+core_before_fork(PyObject *module, PyObject *unused)
+{
+    if (hl_loops_before_fork(state_of_module(module)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 core_after_fork(PyObject *module, PyObject *unused)
 {
     return hl_loops_after_fork(state_of_module(module));
@@ -147,6 +156,7 @@ static PyMethodDef core_functions[] = {
     {"_check_layout", core_check_layout, METH_VARARGS, NULL},
     {"_registered_tasks", core_registered_tasks, METH_NOARGS, NULL},
     {"_forget_task", core_forget_task, METH_O, NULL},
+    {"_before_fork", core_before_fork, METH_NOARGS, NULL},
     {"_after_fork_in_child", core_after_fork, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -196,6 +206,7 @@ static PyMethodDef core_functions[] = {
     X(current_tasks)                                                                   \
     X(scheduled_tasks)                                                                 \
     X(eager_tasks)                                                                     \
+    X(transports)                                                                      \
     X(support)                                                                         \
     X(layout_problem)                                                                  \
     X(empty_context)                                                                   \
@@ -403,18 +414,20 @@ import_modules(hl_state *state)
         IMPORT(get_asyncgen_hooks, "get_asyncgen_hooks"),
         IMPORT(set_asyncgen_hooks, "set_asyncgen_hooks"),
     };
-    static const import_entry from_support[] = {
+    static const import_entry from_transports[] = {
         IMPORT(sendfile_try_native, "SENDFILE_TRY_NATIVE"),
     };
     if (IMPORT_FROM(state, "traceback", from_traceback) < 0 ||
         IMPORT_FROM(state, "sys", from_sys) < 0 ||
-        IMPORT_FROM(state, "hotloop._support", from_support) < 0) {
+        IMPORT_FROM(state, "hotloop._transports", from_transports) < 0) {
         return -1;
     }
     state->events = PyImport_ImportModule("asyncio.events");
     state->coroutines = PyImport_ImportModule("asyncio.coroutines");
     state->support = PyImport_ImportModule("hotloop._support");
-    return state->events != NULL && state->coroutines != NULL && state->support != NULL
+    state->transports = PyImport_ImportModule("hotloop._transports");
+    return state->events != NULL && state->coroutines != NULL &&
+                   state->support != NULL && state->transports != NULL
                ? 0
                : -1;
 }

@@ -183,6 +183,9 @@ typedef struct {
     /* Functions of hotloop._support, called on cold paths. */
     PyObject *support;
 
+    /* The module hotloop._transports, likewise. */
+    PyObject *transports;
+
     /* True if Future and Task are ours; else the layout check failed. */
     bool is_native;
     PyObject *layout_problem; /* str, or None */

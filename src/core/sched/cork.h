@@ -13,7 +13,7 @@
 static inline bool
 hl_cork_is_possible(const hl_loop *loop)
 {
-    return loop->is_in_entry && loop->is_corking &&
+    return loop->is_in_entry && !loop->is_writing_through &&
            (!HL_FREE_THREADED || loop->owner == hl_thread_ident());
 }
 

@@ -99,7 +99,7 @@ typedef struct hl_loop {
     bool is_closed;
     bool is_stopping;
     bool is_in_entry; /* an entry of the ready queue is running: bytes may be corked */
-    bool is_corking;  /* false: every write goes to the kernel at once */
+    bool is_writing_through; /* every write goes to the kernel at once */
     bool is_forked_running;  /* it was running in the parent when this process forked */
     bool is_wakeup_prepared; /* _prepare_to_block was called in this run_forever */
     bool is_internal_watched; /* the signal socket counts among poller.registered */
