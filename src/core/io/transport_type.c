@@ -720,6 +720,7 @@ static PyMethodDef transport_methods[] = {
 #define FLAG(name, flag) {name, get_flag, NULL, NULL, (void *)(size_t)(flag)}
 
 static PyGetSetDef transport_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_extra", get_extra, set_extra, NULL, NULL},
     {"_sock", get_sock, NULL, NULL, NULL},
     {"_protocol", get_protocol_attribute, set_protocol_attribute, NULL, NULL},
