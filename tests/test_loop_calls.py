@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 import decimal
 import fractions
+import random
 import threading
 import time
 
@@ -434,6 +435,33 @@ def test_timers_with_many_equal_deadlines_behave_as_a_sorted_list(steps):
         timers_against_a_list(loop, steps)
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hundreds_of_timers_behave_as_a_sorted_list_when_most_are_cancelled(seed):
+    """Many more cancelled than waiting, so that what is left of the cancelled is swept out."""
+    numbers = random.Random(seed)
+    steps = []
+    for _ in range(4):
+        steps += [("add", numbers.uniform(0, 20)) for _ in range(300)]
+        steps += [("cancel", numbers.randrange(2_000)) for _ in range(numbers.choice([200, 900]))]
+        steps += [("advance", numbers.uniform(0.1, 3))]
+    steps.append(("advance", 100))
+    loop = FACTORIES["hotloop"]()
+    try:
+        timers_against_a_list(loop, steps)
+        assert len(loop._scheduled) == 0
+    finally:
+        loop.close()
+
+
+def test_scheduled_shows_the_timers_that_are_left_when_most_are_cancelled(loop):
+    timers = [loop.call_later(1000 + number, int) for number in range(500)]
+    for timer in timers[:-3]:
+        timer.cancel()
+    if len(loop._scheduled) > 3:  # asyncio's: they leave in the next turn
+        run_briefly(loop)
+    assert sorted(loop._scheduled, key=lambda timer: timer.when()) == timers[-3:]
 
 
 def test_ten_thousand_timers_come_in_order_of_their_deadlines(loop):

@@ -224,11 +224,16 @@ static PyObject *
 get_scheduled(PyObject *self, void *closure)
 {
     hl_loop *loop = (hl_loop *)self;
-    PyObject *tuple = PyTuple_New((Py_ssize_t)loop->timers.count);
-    for (size_t i = 0; tuple != NULL && i < loop->timers.count; i++) {
-        hl_timer_handle *timer = hl_timer_of_node(hl_heap_node_at(&loop->timers, i));
-        PyTuple_SET_ITEM(tuple, (Py_ssize_t)i, Py_NewRef((PyObject *)timer));
+    PyObject *list = PyList_New(0); /* collects garbage, which may cancel timers */
+    size_t place = 0;
+    hl_heap_node *node;
+    while (list != NULL && (node = hl_heap_next(&loop->timers, &place)) != NULL) {
+        if (PyList_Append(list, (PyObject *)hl_timer_of_node(node)) < 0) {
+            Py_CLEAR(list);
+        }
     }
+    PyObject *tuple = list != NULL ? PyList_AsTuple(list) : NULL;
+    Py_XDECREF(list);
     return tuple;
 }
 

@@ -99,9 +99,7 @@ static void
 loop_drop_timers(hl_loop *loop)
 {
     while (hl_heap_first(&loop->timers) != NULL) {
-        hl_timer_handle *timer = hl_timer_of_node(hl_heap_node_at(&loop->timers, 0));
-        hl_heap_remove(&loop->timers, &timer->node);
-        Py_DECREF((PyObject *)timer);
+        Py_DECREF((PyObject *)hl_timer_of_node(hl_heap_pop(&loop->timers)));
     }
 }
 
@@ -137,9 +135,10 @@ loop_tp_traverse(PyObject *self, visitproc visit, void *arg)
     for (int i = 0; i < HL_ATTR_COUNT; i++) {
         Py_VISIT(loop->attrs[i]);
     }
-    for (size_t i = 0; i < loop->timers.count; i++) {
-        PyObject *timer =
-            (PyObject *)hl_timer_of_node(hl_heap_node_at(&loop->timers, i));
+    size_t place = 0;
+    hl_heap_node *node;
+    while ((node = hl_heap_next(&loop->timers, &place)) != NULL) {
+        PyObject *timer = (PyObject *)hl_timer_of_node(node);
         Py_VISIT(timer);
     }
     int stop = hl_watch_traverse(loop, visit, arg);

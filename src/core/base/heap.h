@@ -2,11 +2,14 @@
  *
  * Invariants:
  *  1. items[i] is not after any of items[4i+1 .. 4i+4].
- *  2. places[slot of items[i]] == i, and nodes[slot of items[i]]->slot is that slot; a node
- *     outside has HL_HEAP_OUTSIDE.
- *  3. sequence numbers do not repeat, so the order is total and pops are stable.
- * An item is 16 bytes and names its node by a slot number: sifting writes to two dense
- * arrays and touches no timer, which with thousands of them would miss the cache each time.
+ *  2. nodes[slot of items[i]] is the item's node, whose `slot` is that slot, or NULL: the node
+ *     was removed and the item is dead.  A node outside has HL_HEAP_OUTSIDE.
+ *  3. The first item is not dead, and dead items are at most as many as the others and
+ *     HL_HEAP_SPARE_DEAD: they leave when they come first, or all at once.
+ *  4. sequence numbers do not repeat, so the order is total and pops are stable.
+ * An item is 16 bytes and names its node by a slot number: sifting moves items alone and
+ * touches no timer, which with thousands of them would miss the cache each time.  Removing
+ * does not even look for the item.
  * The heap owns no node; who inserts keeps it alive until it left. */
 #ifndef HL_BASE_HEAP_H
 #define HL_BASE_HEAP_H
@@ -23,7 +26,7 @@ typedef struct {
 } hl_heap_node;
 
 /* 2^28 timers at once, and 2^36 insertions before ties could come out of order. */
-enum { HL_HEAP_SLOT_BITS = 28 };
+enum { HL_HEAP_SLOT_BITS = 28, HL_HEAP_SPARE_DEAD = 64 };
 
 typedef struct {
     uint64_t key;  /* deadline in the form of hl_heap_key */
@@ -31,13 +34,15 @@ typedef struct {
 } hl_heap_item;
 
 typedef struct {
-    hl_heap_item *items;
-    uint32_t
-        *places; /* of each slot in use: its place in items; else the next free slot */
-    hl_heap_node **nodes; /* of each slot in use; borrowed */
-    size_t count;
+    hl_heap_item *items; /* the children of an item share a cache line */
+    union hl_heap_slot {
+        hl_heap_node *node; /* of a slot in use: borrowed, or NULL */
+        uintptr_t next;     /* of a free slot: the next free one */
+    } *slots;
+    size_t count;      /* nodes inside */
+    size_t item_count; /* with dead items */
     size_t capacity;
-    uint32_t free_slot; /* head of the chain of free slots below `capacity` */
+    uintptr_t free_slot; /* head of the chain of free slots below `capacity` */
     uint64_t next_sequence;
 } hl_heap;
 
@@ -50,6 +55,13 @@ int hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline);
 
 /* Remove node, which must be inside. */
 void hl_heap_remove(hl_heap *heap, hl_heap_node *node);
+
+/* Take the earliest node.  The heap must not be empty. */
+hl_heap_node *hl_heap_pop(hl_heap *heap);
+
+/* The node at or after *place in the array of items, the earliest first and the others in no
+ * order; NULL at the end.  *place starts at 0 and is moved behind the node. */
+hl_heap_node *hl_heap_next(const hl_heap *heap, size_t *place);
 
 /* True if every invariant holds; for assertions and tests. */
 bool hl_heap_check(const hl_heap *heap);
@@ -77,19 +89,7 @@ hl_heap_deadline(uint64_t key)
     return deadline;
 }
 
-static inline uint32_t
-hl_heap_slot(const hl_heap_item *item)
-{
-    return (uint32_t)(item->rank & ((UINT64_C(1) << HL_HEAP_SLOT_BITS) - 1));
-}
-
-/* The node at a place in the heap; place 0 is the earliest. */
-static inline hl_heap_node *
-hl_heap_node_at(const hl_heap *heap, size_t place)
-{
-    return heap->nodes[hl_heap_slot(&heap->items[place])];
-}
-
+/* The item of the earliest node, or NULL. */
 static inline const hl_heap_item *
 hl_heap_first(const hl_heap *heap)
 {

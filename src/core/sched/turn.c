@@ -217,8 +217,7 @@ turn_expire_timers(hl_loop *loop)
     const hl_heap_item *first;
     while (error == 0 && (first = hl_heap_first(&loop->timers)) != NULL &&
            first->key <= due) {
-        hl_timer_handle *timer = hl_timer_of_node(hl_heap_node_at(&loop->timers, 0));
-        hl_heap_remove(&loop->timers, &timer->node);
+        hl_timer_handle *timer = hl_timer_of_node(hl_heap_pop(&loop->timers));
         /* The heap's reference becomes the queue's. */
         error = hl_loop_push(loop, hl_handle_run, (PyObject *)timer, NULL);
     }
