@@ -26,7 +26,7 @@ static int epoll_fd;
 static bool is_ending; /* what is on its way is waited for, and nothing more is sent */
 
 enum { TURN_MS = 100 };
-static const uint64_t ending_ns = 1000 * 1000000ull;
+static const uint64_t ending_ns = 5000 * 1000000ull;
 
 static void
 watch(stream *self, int operation, uint32_t events)
