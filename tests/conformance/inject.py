@@ -91,10 +91,11 @@ class Injection:
         """Say how often hotloop's things were used, by name; Loop is always there."""
         before = self.counters_before
         after = hotloop._core.counters()
-        used = {"Loop": self.own_loops}
-        for name in ("created_Task", "created_Future", "steps"):
-            if name in after:
+        used = {}
+        for name in after:
+            if name.startswith("created_") or name == "steps":
                 used[name.removeprefix("created_")] = after[name] - before.get(name, 0)
+        used["Loop"] = self.own_loops
         return used
 
     def problems(self):

@@ -79,6 +79,8 @@ class Module:
         """Return which of hotloop's things must have been in use in that mode."""
         provided = {
             "Loop": mode.loop,
+            "Transport": mode.loop,
+            "SockCall": mode.loop,
             "Task": mode.task,
             "steps": mode.task,
             "Future": mode.future,
@@ -89,13 +91,14 @@ class Module:
 
 SINCE_3_14 = sys.version_info >= (3, 14)
 TASK_ONLY = "Loop Task steps"
+TRANSPORTS = "Loop Task Future steps Transport"
 # Not here: test_selector_events, which drives the private transports of asyncio's selector loop
 # with mocks of sockets and selectors, and what belongs to another platform (test_proactor_events,
 # test_windows_events, test_windows_utils).
 IN_TEST_ASYNCIO = (
     Module("tasks", types="Task Future steps", pairs=True),
     # Takes the types since 3.14.
-    Module("events", types="Task steps" if SINCE_3_14 else ""),
+    Module("events", uses=TRANSPORTS, types="Task steps" if SINCE_3_14 else ""),
     Module("taskgroups"),
     Module("eager_task_factory", types="Task steps"),
     Module("futures", types="Future"),
@@ -117,14 +120,14 @@ IN_TEST_ASYNCIO = (
     Module("protocols", uses=""),
     Module("transports", uses=""),
     Module("tools", uses=""),
-    Module("sock_lowlevel"),
-    Module("sendfile"),
-    Module("server"),
-    Module("server_context"),
-    Module("streams"),
-    Module("buffered_proto"),
-    Module("ssl"),
-    Module("sslproto"),
+    Module("sock_lowlevel", uses="Loop Task steps SockCall"),
+    Module("sendfile", uses=TRANSPORTS),
+    Module("server", uses=TRANSPORTS),
+    Module("server_context", uses=TRANSPORTS),
+    Module("streams", uses=TRANSPORTS),
+    Module("buffered_proto", uses=TRANSPORTS),
+    Module("ssl", uses=TRANSPORTS),
+    Module("sslproto", uses=TRANSPORTS),
     Module("subprocess"),
     Module("unix_events"),
 )
