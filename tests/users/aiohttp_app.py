@@ -58,6 +58,7 @@ async def post_mirror(request):
 
 @routes.get("/sleep")
 async def get_sleep(request):
+    print("app: sleeping", flush=True)
     await asyncio.sleep(int(request.query["milliseconds"]) / 1000)
     return web.Response(text="slept")
 

@@ -68,6 +68,7 @@ async def post_mirror(query, receive, send):
 
 async def get_sleep(query, receive, send):
     """An answer after so many milliseconds."""
+    print("app: sleeping", flush=True)
     await asyncio.sleep(query["milliseconds"] / 1000)
     await respond(send, b"slept", length=5)
 

@@ -50,6 +50,7 @@ class Echo(grpc.GenericRpcHandler):
             yield request
 
     async def sleep(self, request, context):
+        print("sleeping", request.decode(), flush=True)
         await asyncio.sleep(int(request) / 1000)
         return b"slept"
 

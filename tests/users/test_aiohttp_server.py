@@ -3,6 +3,7 @@
 import hashlib
 import json
 import signal
+import socket
 import sys
 
 import pytest
@@ -13,8 +14,8 @@ from .server import Server
 
 pytestmark = pytest.mark.timeout(90)
 
-# From 3.12 on aiohttp makes its tasks itself, as asyncio.Task(..., eager_start=True).
-TASK = "_asyncio.Task" if sys.version_info >= (3, 12) else None
+# aiohttp makes its tasks itself, as asyncio.Task(..., eager_start=True), where the loop cannot.
+TASK = "_asyncio.Task" if (3, 12) <= sys.version_info < (3, 14) else None
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def end(server):
     """Stop a server that has nothing to do: cleanly, and at once."""
     server.check_nothing_is_left()
     assert server.program.stop() == 0
-    assert server.program.text() == "app: startup\napp: shutdown\n"
+    assert server.program.text().endswith("app: shutdown\n")
 
 
 def takes_the_file(target, seed):
@@ -117,12 +118,14 @@ def test_clients_that_vanish_leave_nothing(start):
 def test_a_busy_server_finishes_its_answers_before_it_ends(start, number):
     server = start()
     server.warm_up()
+    before = server.program.text().count("app: sleeping")
     with server.target.http() as sleeping, server.target.connect(8192) as reading:
         sleeping.request("GET", "/sleep?milliseconds=700")
         reading.sendall(
             b"GET /data?length=3000000&offset=1&chunk=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
         )
-        server.ask_state()  # Answered after both of the others have begun.
+        assert reading.recv(1, socket.MSG_PEEK) == b"H"  # Both have begun.
+        server.program.wait_for_text("app: sleeping", before + 1)
         server.program.send_signal(number)
         assert sleeping.getresponse().read() == b"slept"
         assert load.read_response(reading) == content.data(3_000_000, 1)

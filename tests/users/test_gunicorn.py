@@ -74,7 +74,7 @@ class TestUvicornWorker:
         before = pids(server)
         with server.target.http() as sleeping:
             sleeping.request("GET", "/sleep?milliseconds=1500")
-            server.ask_state()
+            server.program.wait_for_text("app: sleeping")
             server.program.send_signal(signal.SIGHUP)
             server.program.wait_for_text("app: startup", 4)
             assert sleeping.getresponse().read() == b"slept"
@@ -95,7 +95,7 @@ class TestUvicornWorker:
         server = start(*worker_option(), *preload)
         with server.target.http() as sleeping:
             sleeping.request("GET", "/sleep?milliseconds=1000")
-            server.ask_state()
+            server.program.wait_for_text("app: sleeping")
             server.program.send_signal(signal.SIGTERM)
             assert sleeping.getresponse().read() == b"slept"
         assert server.program.wait() == 0
