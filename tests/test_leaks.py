@@ -9,6 +9,7 @@ in every round, and so ends in a failure. That the harness notices one is shown 
 import asyncio
 import contextlib
 import gc
+import socket
 import sys
 import threading
 
@@ -331,6 +332,50 @@ async def async_generators():
     assert [number async for number in numbers()] == [0, 1, 2]
 
 
+async def socket_calls():
+    loop = asyncio.get_running_loop()
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        waiting = asyncio.create_task(loop.sock_recv(near, 10))
+        await asyncio.sleep(0)
+        await loop.sock_sendall(far, b"data")
+        assert await asyncio.wait_for(waiting, 5) == b"data"
+        buffer = bytearray(10)
+        waiting = asyncio.create_task(loop.sock_recv_into(near, buffer))
+        await asyncio.sleep(0)
+        await loop.sock_sendall(far, b"data")
+        assert await waiting == 4
+        for call in (loop.sock_recv(near, 10), loop.sock_recv_into(near, buffer)):
+            waiting = asyncio.create_task(call)
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait([waiting])
+        waiting = asyncio.create_task(loop.sock_sendall(far, bytes(1_000_000)))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        dropped = loop.sock_recv(far, 10)
+        dropped.send(None)
+        del dropped
+        far.close()
+        with contextlib.suppress(OSError):
+            await loop.sock_sendall(near, bytes(1_000_000))
+        with contextlib.suppress(TypeError, OSError):
+            await loop.sock_recv(far, 10)
+        with contextlib.suppress(TypeError):
+            await loop.sock_recv_into(near, b"constant")
+
+
+async def numeric_addresses():
+    loop = asyncio.get_running_loop()
+    for host in ("127.0.0.1", "::1"):
+        assert await loop.getaddrinfo(host, 80, type=socket.SOCK_STREAM)
+    assert loop._numeric_addresses("127.0.0.1", 80, "x", None, 0, 0) is None
+    assert loop._numeric_addresses("name", 10**30, 0, 1, 0, 0) is None
+
+
 RUNNING = [
     tasks,
     futures,
@@ -344,6 +389,8 @@ RUNNING = [
     foreign,
     introspection,
     async_generators,
+    socket_calls,
+    numeric_addresses,
 ]
 
 

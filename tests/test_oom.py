@@ -13,7 +13,7 @@ import pytest
 from support import child
 
 HARNESS = """
-    import asyncio, gc, sys
+    import asyncio, contextlib, gc, socket, sys
     import _testcapi
     import hotloop
 
@@ -90,6 +90,24 @@ HARNESS = """
 
     def no_things(loop):
         return []
+
+    def two_sockets(loop):
+        sockets = socket.socketpair()
+        for end in sockets:
+            end.setblocking(False)
+        return sockets
+
+    async def receive(loop, near):
+        return await loop._try_sock_recv(near, 10)
+
+    def drive(loop, call, other):
+        if call is None:
+            raise MemoryError  # Left to asyncio's own method, which is not tried here.
+        call.send(None)
+        with contextlib.suppress(BlockingIOError):
+            other.send(b"data")
+        turn(loop)
+        call.close()
 """
 
 # What comes before, what is tried, and whether it allocates at all.
@@ -129,6 +147,23 @@ OPERATIONS = {
         "lambda loop: [loop.create_future()]",
         "lambda loop, future: ([future.add_done_callback(f) for f in (int, str, int)],"
         " future.remove_done_callback(int))",
+    ),
+    "sock_recv": (
+        "two_sockets",
+        "lambda loop, near, far: drive(loop, loop._try_sock_recv(near, 10), far)",
+    ),
+    "sock_recv in a task": (
+        "two_sockets",
+        "lambda loop, near, far: (loop.create_task(receive(loop, near)), turn(loop),"
+        " far.send(b'data'), turn(loop), turn(loop))",
+    ),
+    "sock_sendall": (
+        "two_sockets",
+        "lambda loop, near, far: drive(loop, loop._try_sock_sendall(near, bytes(10**6)), far)",
+    ),
+    "getaddrinfo": (
+        "no_things",
+        "lambda loop: loop._numeric_addresses('::1', 80, 0, socket.SOCK_STREAM, 0, 0)",
     ),
 }
 
