@@ -139,7 +139,7 @@ get_internal_fds(PyObject *self, void *closure)
 static PyObject *
 get_thread_id(PyObject *self, void *closure)
 {
-    unsigned long owner = ((hl_loop *)self)->owner;
+    unsigned long owner = hl_loop_owner((hl_loop *)self);
     if (owner == 0) {
         Py_RETURN_NONE;
     }
@@ -156,7 +156,7 @@ set_thread_id(PyObject *self, PyObject *value, void *closure)
             return -1;
         }
     }
-    ((hl_loop *)self)->owner = owner;
+    __atomic_store_n(&((hl_loop *)self)->owner, owner, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -221,9 +221,8 @@ get_ready(PyObject *self, void *closure)
 }
 
 static PyObject *
-get_scheduled(PyObject *self, void *closure)
+get_scheduled_lock_held(hl_loop *loop)
 {
-    hl_loop *loop = (hl_loop *)self;
     PyObject *list = PyList_New(0); /* collects garbage, which may cancel timers */
     size_t place = 0;
     hl_heap_node *node;
@@ -234,6 +233,16 @@ get_scheduled(PyObject *self, void *closure)
     }
     PyObject *tuple = list != NULL ? PyList_AsTuple(list) : NULL;
     Py_XDECREF(list);
+    return tuple;
+}
+
+static PyObject *
+get_scheduled(PyObject *self, void *closure)
+{
+    PyObject *tuple;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    tuple = get_scheduled_lock_held((hl_loop *)self);
+    Py_END_CRITICAL_SECTION();
     return tuple;
 }
 

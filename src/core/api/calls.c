@@ -130,7 +130,8 @@ parse_call(const hl_loop *loop, call_arguments *call, PyObject *kwnames)
 static int
 check_thread(hl_loop *loop)
 {
-    if (loop->owner == 0 || loop->owner == hl_thread_ident()) {
+    unsigned long owner = hl_loop_owner(loop);
+    if (owner == 0 || owner == hl_thread_ident()) {
         return 0;
     }
     PyErr_SetString(PyExc_RuntimeError,
@@ -222,8 +223,11 @@ hl_api_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
 static int
 wake_after_push(hl_loop *loop)
 {
-    if (loop->owner != 0 && loop->owner != hl_thread_ident()) {
-        loop->foreign_until_ns = hl_clock_ns() + FOREIGN_GRACE_NS;
+    unsigned long owner = hl_loop_owner(loop);
+    if (owner != 0 && owner != hl_thread_ident()) {
+        __atomic_store_n(&loop->foreign_until_ns,
+                         hl_clock_ns() + FOREIGN_GRACE_NS,
+                         __ATOMIC_RELAXED);
     }
     if (!(loop->overrides & HL_OVERRIDE_WRITE_TO_SELF)) {
         hl_loop_wake(loop);

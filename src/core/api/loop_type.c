@@ -25,26 +25,34 @@
 static void
 loops_add(hl_state *state, hl_loop *loop)
 {
+    hl_mutex_lock(&state->loops_mutex);
     loop->next = state->loops;
     if (loop->next != NULL) {
         loop->next->previous = loop;
     }
     state->loops = loop;
+    hl_mutex_unlock(&state->loops_mutex);
 }
 
+/* state is NULL if the module is gone, and then nobody looks at the list any more. */
 static void
 loops_remove(hl_state *state, hl_loop *loop)
 {
+    if (state == NULL) {
+        return;
+    }
+    hl_mutex_lock(&state->loops_mutex);
     if (loop->previous != NULL) {
         loop->previous->next = loop->next;
     }
-    else if (state != NULL && state->loops == loop) {
+    else if (state->loops == loop) {
         state->loops = loop->next;
     }
     if (loop->next != NULL) {
         loop->next->previous = loop->previous;
     }
     loop->next = loop->previous = NULL;
+    hl_mutex_unlock(&state->loops_mutex);
 }
 
 static PyObject *
@@ -112,7 +120,10 @@ loop_drop_work(hl_loop *loop)
     hl_inbox_clear(loop);
     loop_drop_timers(loop);
     hl_watch_clear(loop);
+    /* Not between a waker's look at the loop and its write. */
+    hl_mutex_lock(&loop->mutex);
     hl_poller_fini(&loop->poller);
+    hl_mutex_unlock(&loop->mutex);
 }
 
 static int
@@ -153,15 +164,15 @@ loop_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     hl_loop *loop = (hl_loop *)self;
+    hl_state *state = hl_state_in_dealloc(type);
     PyObject_GC_UnTrack(self);
+    loops_remove(state, loop); /* first: a fork in what runs below must not find it */
     loop_tp_clear(self);
     hl_ready_fini(&loop->ready);
     hl_heap_fini(&loop->timers);
     hl_spans_fini(&loop->corked_spans);
     PyMem_RawFree(loop->read_buffer);
     hl_inbox_fini(loop);
-    hl_state *state = hl_state_in_dealloc(type);
-    loops_remove(state, loop);
     hl_count_free(state, HL_COUNT_LOOP);
     type->tp_free(self);
     Py_DECREF(type);
@@ -184,7 +195,7 @@ int
 hl_loops_before_fork(hl_state *state)
 {
     for (hl_loop *loop = state->loops; loop != NULL; loop = loop->next) {
-        if (loop->corked != NULL && loop->owner == hl_thread_ident()) {
+        if (loop->corked != NULL && hl_loop_owner(loop) == hl_thread_ident()) {
             return hl_cork_flush(loop); /* a thread runs one loop */
         }
     }
@@ -195,14 +206,17 @@ PyObject *
 hl_loops_after_fork(hl_state *state)
 {
     PyObject *list = PyList_New(0);
+    /* Threads that are not there any more may have held the mutexes. */
+    state->loops_mutex = (hl_mutex){0};
     for (hl_loop *loop = state->loops; loop != NULL; loop = loop->next) {
         hl_poller_forget(&loop->poller);
+        loop->mutex = (hl_mutex){0};
         hl_cork_drop(loop); /* the parent sends it */
         loop->is_wakeup_prepared = false;
         loop->is_sleeping = 0;
         loop->executor_jobs = 0;
         loop->foreign_until_ns = 0;
-        if (loop->owner != 0) {
+        if (hl_loop_owner(loop) != 0) {
             loop->is_forked_running = true;
         }
         if (list != NULL && PyList_Append(list, (PyObject *)loop) < 0) {
@@ -230,7 +244,7 @@ loop_stop(PyObject *self, PyObject *unused)
 static PyObject *
 loop_is_running(PyObject *self, PyObject *unused)
 {
-    return PyBool_FromLong(((hl_loop *)self)->owner != 0);
+    return PyBool_FromLong(hl_loop_owner((hl_loop *)self) != 0);
 }
 
 static PyObject *

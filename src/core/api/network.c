@@ -64,7 +64,7 @@ PyObject *
 hl_api_flush(PyObject *self, PyObject *unused)
 {
     hl_loop *loop = (hl_loop *)self;
-    if (loop->owner == hl_thread_ident() && hl_cork_flush(loop) < 0) {
+    if (hl_loop_owner(loop) == hl_thread_ident() && hl_cork_flush(loop) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -8,11 +8,17 @@
 #include "task/future.h"
 
 static int
+refuse_running(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
+    return -1;
+}
+
+static int
 check_not_running(hl_loop *loop)
 {
-    if (loop->owner != 0) {
-        PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
-        return -1;
+    if (hl_loop_owner(loop) != 0) {
+        return refuse_running();
     }
     /* Looked up in asyncio.events each time, because tools replace them there. */
     PyObject *running = PyObject_CallMethodNoArgs(loop->state->events,
@@ -110,6 +116,22 @@ restore_asyncgen_hooks(hl_loop *loop, PyObject *old)
 
 /* -- run_forever ---------------------------------------------------------------------------------- */
 
+/* Make this thread the one that runs the loop, unless another was quicker. */
+static int
+run_claim(hl_loop *loop)
+{
+    unsigned long nobody = 0;
+    if (!__atomic_compare_exchange_n(&loop->owner,
+                                     &nobody,
+                                     hl_thread_ident(),
+                                     false,
+                                     __ATOMIC_ACQ_REL,
+                                     __ATOMIC_RELAXED)) {
+        return refuse_running();
+    }
+    return 0;
+}
+
 static int
 run_setup(hl_loop *loop, PyObject **old_hooks)
 {
@@ -117,7 +139,6 @@ run_setup(hl_loop *loop, PyObject **old_hooks)
         install_asyncgen_hooks(loop, old_hooks) < 0) {
         return -1;
     }
-    loop->owner = hl_thread_ident();
     loop->is_wakeup_prepared = false;
     if (hl_loop_refresh_overrides(loop) < 0) {
         return -1;
@@ -147,7 +168,7 @@ run_cleanup(hl_loop *loop, PyObject *old_hooks)
 {
     PyObject *exception = PyErr_GetRaisedException();
     loop->is_stopping = false;
-    loop->owner = 0;
+    __atomic_store_n(&loop->owner, 0, __ATOMIC_RELEASE);
     keep_first_exception(&exception, set_running_loop(loop, Py_None));
     keep_first_exception(&exception, track_origins(loop, false));
     keep_first_exception(&exception, restore_asyncgen_hooks(loop, old_hooks));
@@ -182,7 +203,8 @@ hl_api_run_forever(PyObject *self, PyObject *unused)
 {
     hl_loop *loop = (hl_loop *)self;
     PyObject *old_hooks = NULL;
-    if (hl_loop_check_open(loop) < 0 || check_not_running(loop) < 0) {
+    if (hl_loop_check_open(loop) < 0 || check_not_running(loop) < 0 ||
+        run_claim(loop) < 0) {
         return NULL;
     }
     int error = run_setup(loop, &old_hooks);

@@ -100,7 +100,7 @@ receive_bytes(hl_loop *loop, int fd, Py_ssize_t limit, PyObject **result)
     char *buffer = NULL;
     *result = NULL;
     if (limit <= HL_READ_BUFFER_SIZE &&
-        (!HL_FREE_THREADED || loop->owner == hl_thread_ident())) {
+        (!HL_FREE_THREADED || hl_loop_owner(loop) == hl_thread_ident())) {
         buffer = hl_loop_read_buffer(loop);
     }
     else {

@@ -154,6 +154,18 @@ PyErr_SetRaisedException(PyObject *exception)
 #define hl_enable_try_incref(object) ((void)(object))
 #endif
 
+/* A mutex that is only needed, and only there, where no GIL keeps threads apart.  Held for a
+ * few stores, never while Python code may run. */
+#if HL_FREE_THREADED
+typedef PyMutex hl_mutex;
+#define hl_mutex_lock(mutex) PyMutex_Lock(mutex)
+#define hl_mutex_unlock(mutex) PyMutex_Unlock(mutex)
+#else
+typedef char hl_mutex;
+#define hl_mutex_lock(mutex) ((void)(mutex))
+#define hl_mutex_unlock(mutex) ((void)(mutex))
+#endif
+
 /* An identifier of the calling thread, as CPython's threading.get_ident(). */
 static inline unsigned long
 hl_thread_ident(void)

@@ -218,7 +218,8 @@ typedef struct {
     setattrofunc loop_setattro;
 
     /* All loops, so that a forked child can disown their descriptors.  Borrowed. */
-    struct hl_loop *loops;
+    struct hl_loop *loops; /* guarded by loops_mutex */
+    hl_mutex loops_mutex;
 
     PyObject *empty_context; /* marker in handles: py/context.h; or NULL */
     PyObject *empty_vars;    /* what contexts without variables have; or NULL */

@@ -14,7 +14,7 @@ static inline bool
 hl_cork_is_possible(const hl_loop *loop)
 {
     return loop->is_in_entry && !loop->is_writing_through &&
-           (!HL_FREE_THREADED || loop->owner == hl_thread_ident());
+           (!HL_FREE_THREADED || hl_loop_owner(loop) == hl_thread_ident());
 }
 
 /* Flush what is corked, if something is.  Runs user code.  Returns 0, or -1 with an

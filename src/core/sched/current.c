@@ -69,6 +69,7 @@ hl_current_restore(hl_loop *loop, hl_current_saved *saved)
 
 /* loop->current_task is borrowed from the dict's entry. */
 
+/* RuntimeError: other (stolen) is being executed. */
 static int
 current_refuse(PyObject *task, PyObject *other)
 {
@@ -76,6 +77,7 @@ current_refuse(PyObject *task, PyObject *other)
                  "Cannot enter into task %R while another task %R is being executed.",
                  task,
                  other);
+    Py_DECREF(other);
     return -1;
 }
 
@@ -84,12 +86,10 @@ hl_current_set(hl_loop *loop, PyObject *task)
 {
     PyObject *tasks = loop->state->current_tasks;
     if (loop->current_task == NULL) {
-        PyObject *other = PyDict_GetItemWithError(tasks, (PyObject *)loop);
-        if (other != NULL) {
-            return current_refuse(task, other);
-        }
-        if (PyErr_Occurred()) {
-            return -1;
+        PyObject *other;
+        int found = PyDict_GetItemRef(tasks, (PyObject *)loop, &other);
+        if (found != 0) {
+            return found < 0 ? -1 : current_refuse(task, other);
         }
     }
     loop->current_task = task;

@@ -258,14 +258,22 @@ hl_handle_cancel_method(PyObject *self, PyObject *unused)
 }
 
 /* Call the callback with arguments kept alive by references of our own: the callback may
- * cancel the handle. */
+ * cancel the handle.  The loop calls nothing if another thread has cancelled it by now. */
 static PyObject *
-handle_call(hl_handle *handle)
+handle_call(hl_handle *handle, bool is_by_loop)
 {
-    PyObject *callback = Py_XNewRef(handle->callback);
-    PyObject *args = Py_XNewRef(handle->args);
-    PyObject *result;
-    if (handle->cancelled == Py_None) {
+    PyObject *callback, *args, *result;
+    bool is_single, is_cancelled;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)handle);
+    callback = Py_XNewRef(handle->callback);
+    args = Py_XNewRef(handle->args);
+    is_single = handle->cancelled == Py_None;
+    is_cancelled = hl_handle_is_cancelled(handle);
+    Py_END_CRITICAL_SECTION();
+    if (is_cancelled && is_by_loop) {
+        result = Py_NewRef(Py_None);
+    }
+    else if (is_single) {
         PyObject *const stack[] = {NULL, args};
         result = PyObject_Vectorcall(
             callback, stack + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
@@ -317,7 +325,7 @@ done:
 
 /* Call in the handle's context.  Returns 0 or -1 with what it raised. */
 static inline int
-handle_call_in_context(hl_handle *handle, hl_state *state)
+handle_call_in_context(hl_handle *handle, hl_state *state, bool is_by_loop)
 {
     if (hl_context_materialize(state, &handle->context) < 0) {
         return -1;
@@ -331,7 +339,7 @@ handle_call_in_context(hl_handle *handle, hl_state *state)
         Py_DECREF(context);
         return -1;
     }
-    PyObject *result = handle_call(handle);
+    PyObject *result = handle_call(handle, is_by_loop);
     int error = result != NULL ? 0 : -1;
     Py_XDECREF(result);
     if (PyContext_Exit(context) < 0) {
@@ -393,7 +401,7 @@ hl_handle_run_native(hl_loop *loop, PyObject *owner)
     if (hl_handle_is_cancelled(handle)) {
         return 0;
     }
-    if (handle_call_in_context(handle, loop->state) == 0) {
+    if (handle_call_in_context(handle, loop->state, true) == 0) {
         return 0;
     }
     return hl_handle_report(loop, owner);
@@ -403,7 +411,7 @@ static PyObject *
 handle_run_method(PyObject *self, PyObject *unused)
 {
     hl_state *state = hl_state_of(self);
-    if (handle_call_in_context((hl_handle *)self, state) < 0) {
+    if (handle_call_in_context((hl_handle *)self, state, false) < 0) {
         if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
             PyErr_ExceptionMatches(PyExc_SystemExit)) {
             return NULL;

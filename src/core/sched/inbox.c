@@ -12,13 +12,13 @@ inbox_update_count(hl_loop *loop)
 int
 hl_loop_push_foreign(hl_loop *loop, hl_run run, PyObject *owner, PyObject *argument)
 {
-    PyMutex_Lock(&loop->inbox_mutex);
+    hl_mutex_lock(&loop->mutex);
     int error = hl_ready_reserve(&loop->inbox);
     if (error == 0) {
         hl_ready_push(&loop->inbox, run, owner, argument);
         inbox_update_count(loop);
     }
-    PyMutex_Unlock(&loop->inbox_mutex);
+    hl_mutex_unlock(&loop->mutex);
     if (error < 0) {
         Py_DECREF(owner);
         Py_XDECREF(argument);
@@ -33,13 +33,13 @@ hl_inbox_drain(hl_loop *loop)
         return 0;
     }
     int error = 0;
-    PyMutex_Lock(&loop->inbox_mutex);
+    hl_mutex_lock(&loop->mutex);
     while (loop->inbox.count > 0 && (error = hl_ready_reserve(&loop->ready)) == 0) {
         hl_ready_entry entry = hl_ready_take(&loop->inbox);
         hl_ready_push(&loop->ready, entry.run, entry.owner, entry.argument);
     }
     inbox_update_count(loop);
-    PyMutex_Unlock(&loop->inbox_mutex);
+    hl_mutex_unlock(&loop->mutex);
     return error;
 }
 
@@ -47,7 +47,7 @@ int
 hl_inbox_copy(hl_loop *loop, hl_ready *copy)
 {
     int error = 0;
-    PyMutex_Lock(&loop->inbox_mutex);
+    hl_mutex_lock(&loop->mutex);
     for (size_t i = 0; i < loop->inbox.count && error == 0; i++) {
         error = hl_ready_reserve(copy);
         if (error == 0) {
@@ -56,7 +56,7 @@ hl_inbox_copy(hl_loop *loop, hl_ready *copy)
                 copy, entry->run, Py_NewRef(entry->owner), Py_XNewRef(entry->argument));
         }
     }
-    PyMutex_Unlock(&loop->inbox_mutex);
+    hl_mutex_unlock(&loop->mutex);
     return error;
 }
 
@@ -64,11 +64,11 @@ void
 hl_inbox_clear(hl_loop *loop)
 {
     while (!hl_inbox_is_empty(loop)) {
-        PyMutex_Lock(&loop->inbox_mutex);
+        hl_mutex_lock(&loop->mutex);
         hl_ready taken = loop->inbox;
         hl_ready_init(&loop->inbox);
         inbox_update_count(loop);
-        PyMutex_Unlock(&loop->inbox_mutex);
+        hl_mutex_unlock(&loop->mutex);
         hl_ready_fini(&taken);
     }
 }

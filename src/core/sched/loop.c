@@ -14,9 +14,14 @@ hl_loop_check_open(hl_loop *loop)
 void
 hl_loop_wake(hl_loop *loop)
 {
+    if (!__atomic_load_n(&loop->is_sleeping, __ATOMIC_SEQ_CST)) {
+        return;
+    }
+    hl_mutex_lock(&loop->mutex);
     if (__atomic_exchange_n(&loop->is_sleeping, 0, __ATOMIC_SEQ_CST)) {
         hl_poller_wake(&loop->poller);
     }
+    hl_mutex_unlock(&loop->mutex);
 }
 
 /* The interned name of override number i. */

@@ -94,7 +94,8 @@ typedef struct hl_loop {
     unsigned int type_version; /* of the type when `overrides` was computed */
 
     uint32_t turn_number; /* counts turns; wraps around */
-    unsigned long owner;  /* thread that runs the loop, 0 while it does not run */
+    unsigned long
+        owner; /* atomic: thread that runs the loop, 0 while it does not run */
     bool is_debug;
     bool is_closed;
     bool is_stopping;
@@ -108,18 +109,25 @@ typedef struct hl_loop {
 
     int executor_jobs;        /* atomic: submitted and not answered */
     int64_t last_window_ns;   /* when the busy loop last slept for other threads */
-    int64_t foreign_until_ns; /* other threads get the GIL until then: one called */
+    int64_t foreign_until_ns; /* atomic: other threads get the GIL until then */
     PyObject *current_task;   /* owned; published to asyncio, to be cleared; or NULL */
 
+    hl_mutex mutex; /* for the inbox, and for closing what another thread may wake */
 #if HL_FREE_THREADED
-    PyMutex inbox_mutex;
-    hl_ready inbox;     /* guarded by inbox_mutex */
+    hl_ready inbox;     /* guarded by mutex */
     size_t inbox_count; /* atomic copy of inbox.count */
 #endif
 
     struct hl_loop *next; /* list of all loops of this interpreter: state->loops */
     struct hl_loop *previous;
 } hl_loop;
+
+/* The thread that runs the loop, 0 if none does.  Any thread may ask. */
+static inline unsigned long
+hl_loop_owner(const hl_loop *loop)
+{
+    return __atomic_load_n(&loop->owner, __ATOMIC_RELAXED);
+}
 
 /* True if object is a loop of ours.  Borrowed cast. */
 static inline hl_loop *
@@ -145,7 +153,8 @@ hl_loop_is_direct(const hl_loop *loop)
 static inline bool
 hl_loop_is_accessible(const hl_loop *loop)
 {
-    return !HL_FREE_THREADED || loop->owner == 0 || loop->owner == hl_thread_ident();
+    unsigned long owner = hl_loop_owner(loop);
+    return !HL_FREE_THREADED || owner == 0 || owner == hl_thread_ident();
 }
 
 #if HL_FREE_THREADED
@@ -160,7 +169,7 @@ static inline int
 hl_loop_push(hl_loop *loop, hl_run run, PyObject *owner, PyObject *argument)
 {
 #if HL_FREE_THREADED
-    if (loop->owner != hl_thread_ident() ||
+    if (hl_loop_owner(loop) != hl_thread_ident() ||
         __atomic_load_n(&loop->inbox_count, __ATOMIC_RELAXED) > 0) {
         return hl_loop_push_foreign(loop, run, owner, argument);
     }

@@ -47,6 +47,20 @@ hl_loop_time(hl_loop *loop, double *seconds)
 
 /* -- 1. how long to wait --------------------------------------------------------------- */
 
+/* When the first timer is due.  False if there is none.  A call_at() from another thread,
+ * which asyncio forbids, may change the heap at any time where no GIL prevents it. */
+static bool
+turn_first_deadline(hl_loop *loop, double *deadline)
+{
+    bool is_one;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    const hl_heap_item *first = hl_heap_first(&loop->timers);
+    is_one = first != NULL;
+    *deadline = is_one ? hl_heap_deadline(first->key) : 0;
+    Py_END_CRITICAL_SECTION();
+    return is_one;
+}
+
 /* Nanoseconds until the first timer, 0 if it is due, negative without one.  Rounded up: a
  * timer never fires early. */
 static int
@@ -56,8 +70,8 @@ turn_timeout(hl_loop *loop, int64_t *timeout_ns)
     if (loop->ready.count > 0 || loop->is_stopping) {
         return 0;
     }
-    const hl_heap_item *first = hl_heap_first(&loop->timers);
-    if (first == NULL) {
+    double deadline;
+    if (!turn_first_deadline(loop, &deadline)) {
         *timeout_ns = -1;
         return 0;
     }
@@ -65,7 +79,7 @@ turn_timeout(hl_loop *loop, int64_t *timeout_ns)
     if (hl_loop_time(loop, &now) < 0) {
         return -1;
     }
-    double seconds = hl_heap_deadline(first->key) - now;
+    double seconds = deadline - now;
     if (!(seconds > 0)) {
         return 0;
     }
@@ -95,13 +109,14 @@ turn_has_rivals(hl_loop *loop)
     if (__atomic_load_n(&loop->executor_jobs, __ATOMIC_RELAXED) > 0) {
         return true;
     }
-    if (loop->foreign_until_ns == 0) {
+    int64_t until_ns = __atomic_load_n(&loop->foreign_until_ns, __ATOMIC_RELAXED);
+    if (until_ns == 0) {
         return false;
     }
-    if (hl_clock_ns() < loop->foreign_until_ns) {
+    if (hl_clock_ns() < until_ns) {
         return true;
     }
-    loop->foreign_until_ns = 0;
+    __atomic_store_n(&loop->foreign_until_ns, 0, __ATOMIC_RELAXED);
     return false;
 }
 
@@ -201,10 +216,10 @@ turn_collect(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
 static int
 turn_expire_timers(hl_loop *loop)
 {
-    if (hl_heap_first(&loop->timers) == NULL) {
+    double now, deadline;
+    if (!turn_first_deadline(loop, &deadline)) {
         return 0;
     }
-    double now;
     if (hl_loop_time(loop, &now) < 0) {
         return -1;
     }

@@ -261,8 +261,8 @@ hl_future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t na
     Py_RETURN_NONE;
 }
 
-PyObject *
-hl_future_get_callbacks(PyObject *self, void *closure)
+static PyObject *
+future_get_callbacks_lock_held(PyObject *self)
 {
     hl_state *state = hl_state_of(self);
     hl_future *future = (hl_future *)self;
@@ -292,5 +292,15 @@ hl_future_get_callbacks(PyObject *self, void *closure)
 done:
     Py_XDECREF(pair);
     Py_XDECREF(first);
+    return list;
+}
+
+PyObject *
+hl_future_get_callbacks(PyObject *self, void *closure)
+{
+    PyObject *list;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    list = future_get_callbacks_lock_held(self);
+    Py_END_CRITICAL_SECTION();
     return list;
 }

@@ -74,12 +74,12 @@ hl_registry_fini(hl_state *state)
 
 enum { FIRST_CAPACITY = 64 };
 
-/* Decide once how tasks are kept: see registry.h.  Returns 0 or -1. */
+/* Decide once how tasks are kept: see registry.h.  Not on free-threaded builds, where an
+ * array would need a lock: there it is asyncio's WeakSet.  Returns 0 or -1. */
 static int
 registry_decide(hl_state *state)
 {
     state->is_task_set_decided = true;
-#if !HL_FREE_THREADED
     PyObject *chained = PyObject_CallMethod(
         state->support, "chain_task_set", "O", state->scheduled_tasks);
     if (chained == NULL) {
@@ -87,7 +87,6 @@ registry_decide(hl_state *state)
     }
     state->is_task_set_chained = chained == Py_True;
     Py_DECREF(chained);
-#endif
     return 0;
 }
 
@@ -109,7 +108,8 @@ registry_grow(hl_state *state)
 int
 hl_registry_add(hl_state *state, hl_task *task)
 {
-    if (!state->is_task_set_decided && registry_decide(state) < 0) {
+    if (!HL_FREE_THREADED && !state->is_task_set_decided &&
+        registry_decide(state) < 0) {
         return -1;
     }
     if (!state->is_task_set_chained) {

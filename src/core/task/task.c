@@ -69,7 +69,7 @@ task_is_loop_running(hl_state *state, PyObject *loop)
 {
     hl_loop *native = hl_loop_cast(state, loop);
     if (native != NULL && !(native->overrides & HL_OVERRIDE_IS_RUNNING)) {
-        return native->owner != 0;
+        return hl_loop_owner(native) != 0;
     }
     PyObject *answer = PyObject_CallMethodNoArgs(loop, state->str.is_running);
     int is_running = answer != NULL ? PyObject_IsTrue(answer) : -1;
@@ -347,19 +347,23 @@ task_set_exception(PyObject *self, PyObject *exception)
 
 /* Inherited from CPython 3.11 to 3.13 these two crash where __init__ never ran. */
 static PyObject *
-task_get_coro(PyObject *self, PyObject *unused)
+task_get_coro_lock_held(PyObject *self)
 {
     PyObject *coro = ((hl_task *)self)->coro;
     return Py_NewRef(coro != NULL ? coro : Py_None);
 }
 
+HL_LOCKED_METHOD(task_get_coro)
+
 #if HL_TASKS_TELL_THEIR_CONTEXT
 static PyObject *
-task_get_context(PyObject *self, PyObject *unused)
+task_get_context_lock_held(PyObject *self)
 {
     PyObject *context = ((hl_task *)self)->context;
     return Py_NewRef(context != NULL ? context : Py_None);
 }
+
+HL_LOCKED_METHOD(task_get_context)
 #endif
 
 static PyMethodDef task_methods[] = {
