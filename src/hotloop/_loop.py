@@ -428,6 +428,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
         context: Any = None,
     ) -> None:
+        _descriptor(sock.fileno())  # What is none is refused as asyncio's selectors refuse it.
         self._listen(
             protocol_factory,
             sock,

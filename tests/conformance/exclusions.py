@@ -11,7 +11,8 @@ import sys
 
 SELECTORS = "patches selectors"
 NOT_OURS = "tests an asyncio class that is not ours"
-REASONS = (SELECTORS, NOT_OURS, "another platform")
+PLATFORM = "another platform"
+REASONS = (SELECTORS, NOT_OURS, PLATFORM)
 ALL_VERSIONS = ("3.11", "3.12", "3.13", "3.14", "3.15")
 THIS_VERSION = "{}.{}".format(*sys.version_info)
 
@@ -133,6 +134,11 @@ EXCLUSIONS = (
         "test_base_events.BaseEventLoopTests.test_single_selecter_event_callback_after_stopping",
         SELECTORS,
         "Has a mock in the place of the selector return an event.",
+    ),
+    Exclusion(
+        "test_unix_events.SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_not_available",
+        PLATFORM,
+        "Takes os.sendfile() away, which Linux always has.",
     ),
     *(
         Exclusion(
