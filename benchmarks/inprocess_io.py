@@ -134,7 +134,8 @@ async def subprocess_cat_pipe(case):
             assert output == b"a line\n"
 
 
-BALLAST = 500 * 1024 * 1024
+MEBIBYTE = bytes(1024 * 1024)
+BALLAST = 500 * len(MEBIBYTE)
 
 
 @contextlib.contextmanager
@@ -142,8 +143,8 @@ def _ballast():
     """Hold 500 MiB of resident memory in small pages, as a heap that grew has it."""
     with mmap.mmap(-1, BALLAST) as memory:
         memory.madvise(mmap.MADV_NOHUGEPAGE)
-        for start in range(0, BALLAST, mmap.PAGESIZE):
-            memory[start] = 1
+        while memory.tell() < BALLAST:
+            memory.write(MEBIBYTE)
         yield
 
 
