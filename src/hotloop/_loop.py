@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
+import functools
 import os
 import selectors
 import signal
@@ -17,7 +19,7 @@ import socket
 import sys
 import threading
 import warnings
-from asyncio import base_events, constants, futures, sslproto
+from asyncio import base_events, constants, futures, sslproto, unix_events
 from collections.abc import Mapping
 
 from . import _core, _sendfile
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
     _Ts = TypeVarTuple("_Ts")
 
+# The connected sockets of a create_connection() that lets addresses race, until one is chosen.
+_RACING_SOCKETS: contextvars.ContextVar[list[socket.socket] | None] = contextvars.ContextVar(
+    "hotloop_racing_sockets", default=None
+)
+
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
 _LARGEST_DESCRIPTOR = 2**31 - 1  # a C int
@@ -41,6 +48,16 @@ _FAMILIES_OF_HOSTS = (socket.AF_INET, socket.AF_INET6) if socket.has_ipv6 else (
 def _descriptor(file: Any) -> int:
     """Return the descriptor of a number or a file object; ValueError as selectors raise it."""
     return selectors._fileobj_to_fd(file)  # type: ignore[attr-defined,no-any-return]
+
+
+async def _started(server: Any) -> Any:
+    """Return the server once it accepts; nobody else would close it if this is cancelled."""
+    try:
+        await server.start_serving()
+    except BaseException:
+        server.close()
+        raise
+    return server
 
 
 def _is_plain_socket(sock: Any) -> bool:
@@ -367,6 +384,56 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             transport = self._transports.get(fileno)
             if transport is not None and not transport.is_closing():
                 raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
+
+    @functools.wraps(base_events.BaseEventLoop.create_connection)
+    async def create_connection(  # type: ignore[override]
+        self, *args: Any, **kwargs: Any
+    ) -> Any:
+        if kwargs.get("happy_eyeballs_delay") is None:
+            return await super().create_connection(*args, **kwargs)
+        # A race that is cancelled when one of its tasks has just won drops that task's socket.
+        sockets: list[socket.socket] = []
+        token = _RACING_SOCKETS.set(sockets)
+        try:
+            return await super().create_connection(*args, **kwargs)
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        finally:
+            sockets.clear()
+            _RACING_SOCKETS.reset(token)
+
+    @functools.wraps(base_events.BaseEventLoop.create_server)
+    async def create_server(  # type: ignore[override]
+        self, *args: Any, start_serving: Any = True, **kwargs: Any
+    ) -> Any:
+        server = await super().create_server(*args, start_serving=False, **kwargs)
+        return await _started(server) if start_serving else server
+
+    @functools.wraps(unix_events._UnixSelectorEventLoop.create_unix_server)
+    async def create_unix_server(  # type: ignore[override]
+        self, *args: Any, start_serving: Any = True, **kwargs: Any
+    ) -> Any:
+        server = await super().create_unix_server(*args, start_serving=False, **kwargs)
+        return await _started(server) if start_serving else server
+
+    async def _connect_sock(self, *args: Any, **kwargs: Any) -> Any:
+        sock = await super()._connect_sock(*args, **kwargs)  # type: ignore[misc]
+        sockets = _RACING_SOCKETS.get()
+        if sockets is not None:
+            sockets.append(sock)
+        return sock
+
+    async def _create_connection_transport(
+        self, sock: Any, protocol_factory: Any, *args: Any, **kwargs: Any
+    ) -> Any:
+        sockets = _RACING_SOCKETS.get()
+        if sockets:
+            sockets.remove(sock)
+        return await super()._create_connection_transport(  # type: ignore[misc]
+            sock, protocol_factory, *args, **kwargs
+        )
 
     def _make_socket_transport(
         self,
