@@ -104,6 +104,8 @@ class Case:
         self.elapsed_ns = 0
         self.reports = []  # what the loop told its exception handler
         self.details = {}  # figures beside the row's own, by name
+        self._kept = {}  # what keep() entered, by the function that made it
+        self._to_leave = contextlib.ExitStack()
         self._clock = time.process_time_ns if clock == "cpu" else time.perf_counter_ns
 
     @functools.cached_property
@@ -125,8 +127,18 @@ class Case:
         yield
         self.elapsed_ns = self._clock() - start
 
+    def keep(self, make):
+        """Make a context manager and enter it, once for all passes; close() leaves it.
+
+        For what takes longer to set up than the row takes.
+        """
+        if make not in self._kept:
+            self._kept[make] = self._to_leave.enter_context(make())
+        return self._kept[make]
+
     def close(self):
-        """Close the loop if one was made."""
+        """Leave what was kept, and close the loop if one was made."""
+        self._to_leave.close()
         loop = self.__dict__.pop("loop", None)
         if loop is not None:
             loop.close()

@@ -171,6 +171,21 @@ class TestRows:
         row = registry.Row("fake", fake_row, "us", "cpu", 10, "", True)
         assert worker.measure(row, registry.Case("asyncio")) == 100
 
+    def test_what_a_row_keeps_is_made_once_and_left_at_the_end(self):
+        steps = []
+
+        @contextlib.contextmanager
+        def make():
+            steps.append("made")
+            yield "it"
+            steps.append("left")
+
+        case = registry.Case("asyncio")
+        assert [case.keep(make), case.keep(make)] == ["it", "it"]
+        assert steps == ["made"]
+        case.close()
+        assert steps == ["made", "left"]
+
     def test_error_that_the_loop_only_reports_fails_the_row(self):
         async def row_with_failing_callback(case):
             case.loop.call_soon(int, "no number")
