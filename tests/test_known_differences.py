@@ -5,7 +5,9 @@ support/known_differences.py), and the last test here keeps that page up to date
 """
 
 import asyncio
+import contextlib
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -197,6 +199,274 @@ def test_there_is_no_selector_to_choose():
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def connected_transport(loop, protocol_factory=asyncio.Protocol):
+    """Return (transport, the other end) of a new connection."""
+    near, far = socket.socketpair()
+    far.setblocking(False)
+    transport, _ = loop.run_until_complete(loop.create_connection(protocol_factory, sock=near))
+    return transport, far
+
+
+def end_connection(loop, transport, far):
+    transport.abort()
+    run_briefly(loop, 3)
+    far.close()
+
+
+def available(sock):
+    """Return what a non-blocking socket has received; None if nothing yet."""
+    try:
+        return sock.recv(1 << 20)
+    except BlockingIOError:
+        return None
+
+
+@known_difference("Sockets")
+def test_writes_leave_at_the_end_of_the_callback():
+    """What a callback or a task step writes to a stream socket leaves when it ends, before
+    anything else runs, so that several writes become one system call. asyncio sends within
+    `write()`. A callback that blocks until the peer has answered its write therefore waits for
+    ever, and `os._exit()` or `os.exec*()` in it lose what it wrote. `loop.write_through = True`,
+    or `HOTLOOP_WRITE_THROUGH=1` in the environment, sends within `write()`. Everything that asks
+    for the state of the connection sends first: `close()`, `abort()`, `write_eof()`,
+    `get_write_buffer_size()`, `get_extra_info()`, the methods of its socket, writing elsewhere."""
+
+    def scenario(loop):
+        transport, far = connected_transport(loop)
+        seen = []
+
+        def callback():
+            transport.write(b"a")
+            transport.write(b"b")
+            seen.append(available(far))
+            loop.call_soon(lambda: seen.append(available(far)))
+
+        loop.call_soon(callback)
+        run_briefly(loop, 2)
+        end_connection(loop, transport, far)
+        return seen
+
+    assert on_each(scenario) == ([b"ab", None], [None, b"ab"])
+
+
+@known_difference("Sockets")
+def test_a_failed_send_shows_at_the_end_of_the_callback():
+    """A write that fails, because the peer is gone, makes the transport closing when the callback
+    ends and not within `write()`."""
+
+    def scenario(loop):
+        class KeepOpen(asyncio.Protocol):
+            def eof_received(self):
+                return True
+
+        transport, far = connected_transport(loop, KeepOpen)
+        far.close()
+        run_briefly(loop, 3)
+        seen = []
+
+        def callback():
+            transport.write(b"x")
+            seen.append(transport.is_closing())
+            loop.call_soon(lambda: seen.append(transport.is_closing()))
+
+        loop.call_soon(callback)
+        run_briefly(loop, 4)
+        return seen
+
+    assert on_each(scenario) == ([True, True], [False, True])
+
+
+@known_difference("Sockets")
+def test_the_callers_own_socket_object_does_not_send_first():
+    """Bytes that are sent past the transport within the same callback, through the caller's own
+    socket object or the raw descriptor, overtake what `write()` was given before. The socket that
+    `get_extra_info("socket")` gives keeps the order."""
+
+    def scenario(loop):
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        transport, _ = loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=near))
+
+        def callback():
+            transport.write(b"first ")
+            os.write(near.fileno(), b"second ")
+
+        loop.call_soon(callback)
+        run_briefly(loop)
+        received = available(far)
+        end_connection(loop, transport, far)
+        return received
+
+    assert on_each(scenario) == (b"first second ", b"second first ")
+
+
+@known_difference("Sockets")
+def test_what_is_queued_is_safe_from_later_changes():
+    """A `bytearray` or a writable `memoryview` that is changed after `write()` or `writelines()`
+    is sent as it was. asyncio sends what it holds when the kernel takes it (from 3.12 on)."""
+
+    def scenario(loop):
+        transport, far = connected_transport(loop)
+        data = bytearray(b"a" * 1_000_000)
+        transport.write(data)
+        data[:] = b"b" * len(data)
+        received = b""
+        while len(received) < len(data):
+            received += available(far) or b""
+            run_briefly(loop)
+        end_connection(loop, transport, far)
+        return received.count(b"b") > 0
+
+    assert on_each(scenario) == (sys.version_info >= (3, 12), False)
+
+
+@known_difference("Sockets")
+def test_accepting_needs_no_task():
+    """`protocol_factory()` of a server without TLS runs in the turn of the loop in which asyncio
+    runs it, but not in a task: `asyncio.current_task()` is None in it, and `all_tasks()` shows no
+    task for a connection that is being accepted."""
+
+    def scenario(loop):
+        seen = []
+
+        def factory():
+            seen.append(asyncio.current_task() is not None)
+            return asyncio.Protocol()
+
+        server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", 0))
+        sock = socket.create_connection(server.sockets[0].getsockname())
+        run_briefly(loop, 5)
+        sock.close()
+        run_briefly(loop, 5)
+        server.close()
+        loop.run_until_complete(server.wait_closed())
+        return seen
+
+    assert on_each(scenario) == ([True], [False])
+
+
+@known_difference("Sockets")
+def test_at_most_64_connections_are_accepted_in_a_turn():
+    """A server accepts at most 64 connections in one turn of the loop, and the rest in the next
+    ones. asyncio accepts as many as its `backlog`."""
+
+    def scenario(loop):
+        turns = []
+        made = []
+
+        def factory():
+            made.append(len(turns))
+            return asyncio.Protocol()
+
+        def tick():
+            turns.append(1)
+            if len(made) < 90:
+                loop.call_soon(tick)
+            else:
+                loop.stop()
+
+        server = loop.run_until_complete(loop.create_server(factory, "127.0.0.1", 0, backlog=200))
+        address = server.sockets[0].getsockname()
+        socks = [socket.create_connection(address) for _ in range(90)]
+        tick()
+        loop.run_forever()
+        for sock in socks:
+            sock.close()
+        run_briefly(loop, 8)
+        server.close()
+        loop.run_until_complete(server.wait_closed())
+        return max(made.count(turn) for turn in made)
+
+    assert on_each(scenario) == (90, 64)
+
+
+@known_difference("Sockets")
+def test_running_out_of_descriptors_is_reported_once():
+    """A server that cannot accept for want of descriptors reports it once and tries again after
+    a second. asyncio reports it as often as `backlog` says."""
+
+    def scenario(loop):
+        reports = []
+        loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
+        server = loop.run_until_complete(
+            loop.create_server(asyncio.Protocol, "127.0.0.1", 0, backlog=5)
+        )
+        sock = socket.create_connection(server.sockets[0].getsockname())
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        fillers = [os.dup(2) for _ in range(50)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(fillers) + 1, limit[1]))
+        with contextlib.suppress(OSError):
+            while True:
+                fillers.append(os.dup(2))
+        run_briefly(loop, 3)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        for filler in fillers:
+            os.close(filler)
+        sock.close()
+        server.close()
+        run_briefly(loop, 3)
+        return len(reports), set(reports)
+
+    theirs, ours = on_each(scenario)
+    assert ours == (1, {"socket.accept() out of system resource"})
+    assert theirs[0] > 1
+
+
+@known_difference("Sockets")
+def test_a_cancelled_create_server_listens_no_more():
+    """`create_server()` that is cancelled after the server has started closes it. asyncio leaves a
+    server that listens and that nobody has."""
+
+    def scenario(loop):
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+
+            async def cancelled():
+                task = asyncio.ensure_future(loop.create_server(asyncio.Protocol, sock=sock))
+                while not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                return sock.fileno() >= 0
+
+            still_listens = loop.run_until_complete(cancelled())
+            if still_listens:
+                loop.remove_reader(sock)
+            return still_listens
+
+    assert on_each(scenario) == (True, False)
+
+
+@known_difference("Sockets")
+def test_transports_behave_as_later_versions_have_mended_them():
+    """Where a later version of CPython has mended its transports, hotloop's behave as mended on
+    all versions. A transport that is closed while the rest of its data is being sent calls
+    `connection_lost()` once; on 3.11 to 3.13 asyncio may lose it twice and report an
+    AttributeError."""
+
+    def scenario(loop):
+        reports = []
+        loop.set_exception_handler(lambda loop, context: reports.append(context["message"]))
+
+        class CloseWhenDrained(asyncio.Protocol):
+            def connection_made(self, transport):
+                self.transport = transport
+
+            def resume_writing(self):
+                self.transport.close()
+
+        transport, far = connected_transport(loop, CloseWhenDrained)
+        transport.write(b"x" * 1_000_000)
+        for _ in range(100):
+            available(far)
+            run_briefly(loop)
+        far.close()
+        return bool(reports)
+
+    assert on_each(scenario) == (sys.version_info < (3, 14), False)
+
+
 @known_difference("Processes")
 def test_a_forked_child_has_its_own_epoll_set():
     """After `os.fork()` the child's copy of the loop opens an epoll set and a wake-up of its own
