@@ -65,7 +65,7 @@ async def get_sleep(request):
 
 @routes.get("/file")
 async def get_file(request):
-    return web.FileResponse("data")
+    return web.FileResponse(request.query.get("name", "data"))
 
 
 @routes.post("/form")
@@ -116,6 +116,7 @@ def main(loop_name, address, *certificate):
         where["ssl_context"] = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         where["ssl_context"].load_cert_chain(*certificate)
     Path("data").write_bytes(content.DATA)
+    Path("part").write_bytes(content.data(1_200_000))
     app = web.Application(client_max_size=1 << 30, middlewares=[bear_lost_clients])
     app.add_routes(routes)
     app.cleanup_ctx.append(announce)

@@ -48,7 +48,12 @@ def running(command, folder, is_ready):
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            command,
+            cwd=folder,
+            env=requirements.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
 
     def ready():
@@ -90,6 +95,7 @@ def postgresql(certificates):
             check=True,
             capture_output=True,
             cwd=folder,
+            env=requirements.environment(),
         )
         settings = {
             "listen_addresses": "127.0.0.1",
@@ -105,7 +111,7 @@ def postgresql(certificates):
         with running(
             [*prefix, postgres, "-D", data, *options],
             folder,
-            lambda: subprocess.run(probe).returncode == 0,
+            lambda: subprocess.run(probe, env=requirements.environment()).returncode == 0,
         ):
             yield Postgresql(folder, port, certificates)
 

@@ -22,6 +22,7 @@ TESTS = Path(__file__).resolve().parents[1]
 COMPLAINTS = re.compile(
     r"was destroyed|never retrieved|never awaited|ResourceWarning|unclosed|Traceback"
     r"|Exception ignored|Fatal (?:error|Python error|read|write)|Assertion.*failed|RuntimeWarning"
+    r"|Sanitizer|runtime error:"
 )
 
 

@@ -5,6 +5,7 @@ needs a program of Debian's is skipped where that is missing. Both name what to 
 """
 
 import importlib.metadata
+import os
 import re
 import shutil
 import tomllib
@@ -42,6 +43,11 @@ def header():
     if not missing:
         return None
     return f"tests/users: left out, needs {', '.join(missing)} (pip install '.[users]')"
+
+
+def environment():
+    """The variables for programs that are not Python: a sanitizer is for the interpreter alone."""
+    return {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
 
 
 def program(name, package):

@@ -101,7 +101,7 @@ def test_wrk_finds_no_wrong_answer(start, tmp_path):
     url = "http://{}:{}".format(*server.target.address)
     wrk.run(tmp_path, f"{url}/data?length=1300&offset=5&chunk=0", content.data(1300, 5))
     wrk.run(tmp_path, f"{url}/data?length=90000&offset=0&chunk=7000", content.data(90000))
-    wrk.run(tmp_path, f"{url}/file", content.DATA, connections=10)
+    wrk.run(tmp_path, f"{url}/file?name=part", content.data(1_200_000), connections=10)
     end(server)
 
 

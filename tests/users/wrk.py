@@ -47,7 +47,13 @@ def run(folder, url, expected, *, connections=50, seconds=2):
     body.write_bytes(expected)
     wrk = requirements.program("wrk", "wrk")
     command = [wrk, "-t2", f"-c{connections}", f"-d{seconds}s", "-s", script, url, "--", body]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30 + seconds)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=30 + seconds,
+        env=requirements.environment(),
+    )
     report = re.search(r"^answers=(\d+) (.*)$", done.stdout, re.MULTILINE)
     assert report is not None, done.stdout + done.stderr
     assert report[2] == "wrong=0 connect=0 read=0 write=0 timeout=0", report[0]
