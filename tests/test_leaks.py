@@ -376,6 +376,39 @@ async def numeric_addresses():
     assert loop._numeric_addresses("name", 10**30, 0, 1, 0, 0) is None
 
 
+async def datagrams():
+    loop = asyncio.get_running_loop()
+
+    class Echo(asyncio.DatagramProtocol):
+        def connection_made(self, transport):
+            self.transport = transport
+            self.error = loop.create_future()
+            self.answer = loop.create_future()
+
+        def datagram_received(self, data, address):
+            if data == b"question":
+                self.transport.sendto(b"answer", address)
+            elif not self.answer.done():
+                self.answer.set_result((data, address))
+
+        def error_received(self, error):
+            if not self.error.done():
+                self.error.set_result(error)
+
+    server, _ = await loop.create_datagram_endpoint(Echo, ("127.0.0.1", 0))
+    address = server.get_extra_info("sockname")
+    client, protocol = await loop.create_datagram_endpoint(Echo, remote_addr=address)
+    for _ in range(3):
+        client.sendto(b"question")
+    assert await protocol.answer == (b"answer", address)
+    server.sendto(b"x", ("127.255.255.255", 9))
+    await server.get_protocol().error
+    server.sendto(b"x", ("localhost", address[1]))
+    server.close()
+    client.abort()
+    await asyncio.sleep(0)
+
+
 RUNNING = [
     tasks,
     futures,
@@ -391,6 +424,7 @@ RUNNING = [
     async_generators,
     socket_calls,
     numeric_addresses,
+    datagrams,
 ]
 
 

@@ -146,6 +146,15 @@ class Loop:
         context: Context | None,
         /,
     ) -> _Transport: ...
+    def _make_datagram(
+        self,
+        sock: object,
+        protocol: object,
+        address: object,
+        waiter: object,
+        extra: object,
+        /,
+    ) -> _Transport: ...
     def _listen(
         self,
         protocol_factory: object,

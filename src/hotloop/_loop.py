@@ -60,7 +60,7 @@ async def _started(server: Any) -> Any:
     return server
 
 
-def _is_plain_socket(sock: Any) -> bool:
+def _is_plain_socket(sock: Any, methods: tuple[str, ...]) -> bool:
     """Tell whether the kernel is all there is behind a socket.
 
     asyncio takes anything that has the methods of a socket, and a subclass may do something of
@@ -69,11 +69,12 @@ def _is_plain_socket(sock: Any) -> bool:
     kind = type(sock)
     return kind is socket.socket or (
         issubclass(kind, socket.socket)
-        and all(getattr(kind, name) is getattr(socket.socket, name) for name in _BYTES_PASS)
+        and all(getattr(kind, name) is getattr(socket.socket, name) for name in methods)
     )
 
 
-_BYTES_PASS = ("recv", "recv_into", "send", "sendmsg", "shutdown")
+_STREAMS_USE = ("recv", "recv_into", "send", "sendmsg", "shutdown")
+_DATAGRAMS_USE = ("recvfrom", "send", "sendto")
 
 
 class _SelectorMap(Mapping):  # type: ignore[type-arg]
@@ -446,12 +447,27 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         context: Any = None,
     ) -> Any:
         self._ensure_fd_no_transport(sock)
-        if not _is_plain_socket(sock):
+        if not _is_plain_socket(sock, _STREAMS_USE):
             options = {} if context is None else {"context": context}
             return super()._make_socket_transport(  # type: ignore[misc]
                 sock, protocol, waiter, extra=extra, server=server, **options
             )
         return self._make_stream(sock, protocol, waiter, extra, server, context)
+
+    def _make_datagram_transport(
+        self,
+        sock: Any,
+        protocol: Any,
+        address: Any = None,
+        waiter: Any = None,
+        extra: Any = None,
+    ) -> Any:
+        self._ensure_fd_no_transport(sock)
+        if not _is_plain_socket(sock, _DATAGRAMS_USE):
+            return super()._make_datagram_transport(  # type: ignore[misc]
+                sock, protocol, address, waiter, extra
+            )
+        return self._make_datagram(sock, protocol, address, waiter, extra)
 
     def _make_ssl_transport(
         self,

@@ -101,6 +101,26 @@ def warn_of_lost_write() -> None:
     logger.warning("socket.send() raised exception.")
 
 
+def what_datagrams_do() -> tuple[bool, int]:
+    """Tell whether asyncio's transports send empty datagrams here, and what queueing one costs.
+
+    The second is what a queued datagram adds to the size of the queue besides its data.
+    """
+    queue: Any = [b"earlier"]
+    kind: Any = selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
+    probe = kind.__new__(kind)
+    probe._address = None
+    probe._conn_lost = 0
+    probe._buffer = queue
+    probe._buffer_size = 0
+    probe._maybe_pause_protocol = lambda: None
+    probe.sendto(b"")
+    sends_empty = len(queue) > 1
+    probe._buffer_size = 0
+    probe.sendto(b"1")
+    return sends_empty, probe._buffer_size - 1
+
+
 def refuse_write(transport: Any, data: Any) -> None:
     """Raise the TypeError that this version of asyncio has for data of a wrong type."""
     selector_events._SelectorSocketTransport.write(  # type: ignore[attr-defined]

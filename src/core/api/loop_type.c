@@ -172,6 +172,9 @@ loop_dealloc(PyObject *self)
     hl_heap_fini(&loop->timers);
     hl_spans_fini(&loop->corked_spans);
     PyMem_RawFree(loop->read_buffer);
+    if (loop->shared != NULL) {
+        loop->free_shared(loop->shared);
+    }
     hl_inbox_fini(loop);
     hl_count_free(state, HL_COUNT_LOOP);
     type->tp_free(self);
@@ -547,6 +550,11 @@ static PyMethodDef loop_methods[] = {
      METH_FASTCALL,
      "_make_stream($self, sock, protocol, waiter, extra, server, context, /)\n--\n\nA "
      "transport of a connected stream socket."},
+    {"_make_datagram",
+     FASTCALL(hl_api_make_datagram),
+     METH_FASTCALL,
+     "_make_datagram($self, sock, protocol, address, waiter, extra, /)\n--\n\nA transport "
+     "of a datagram socket."},
     {"_listen",
      FASTCALL(hl_api_listen),
      METH_FASTCALL,

@@ -2,6 +2,7 @@
  * coroutines, which call these through the factories of hotloop.Loop. */
 #include "api/network.h"
 
+#include "io/datagram.h"
 #include "io/listener.h"
 #include "io/stream.h"
 #include "sched/cork.h"
@@ -36,6 +37,21 @@ hl_api_make_stream(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         .context = args[5],
     };
     return hl_stream_make((hl_loop *)self, &arguments);
+}
+
+PyObject *
+hl_api_make_datagram(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (check_count("_make_datagram", nargs, 5) < 0) {
+        return NULL;
+    }
+    const hl_transport_arguments arguments = {
+        .sock = args[0],
+        .protocol = args[1],
+        .waiter = args[3],
+        .extra = args[4],
+    };
+    return hl_datagram_make((hl_loop *)self, &arguments, args[2]);
 }
 
 PyObject *

@@ -46,6 +46,24 @@ hl_spans_take_first(hl_spans *spans)
     return first->owner;
 }
 
+int
+hl_spans_put_back(hl_spans *spans, hl_span span)
+{
+    if (spans->head == 0) {
+        if (hl_spans_reserve(spans) < 0) {
+            return -ENOMEM;
+        }
+        memmove(spans->items + 1, spans->items, spans->count * sizeof(*spans->items));
+    }
+    else {
+        spans->head--;
+    }
+    spans->items[spans->head] = span;
+    spans->count++;
+    spans->size += span.length;
+    return 0;
+}
+
 void *
 hl_spans_take_sent(hl_spans *spans, size_t *sent)
 {

@@ -44,6 +44,9 @@ void *hl_spans_take_sent(hl_spans *spans, size_t *sent);
 /* Take the first span off whole.  Returns its owner, or NULL if there is none. */
 void *hl_spans_take_first(hl_spans *spans);
 
+/* Put a span back in front of what was behind it when it was taken.  Returns 0 or -ENOMEM. */
+int hl_spans_put_back(hl_spans *spans, hl_span span);
+
 /* Describe the first spans, at most `limit`, for writev(2).  Returns how many. */
 size_t hl_spans_describe(const hl_spans *spans, struct iovec *vector, size_t limit);
 

@@ -10,6 +10,7 @@
  * What is kept is safe from changes by the caller: bytes are referred to, all else copied. */
 #include "io/stream.h"
 
+#include "io/outgoing.h"
 #include "poll/socket.h"
 #include "py/error.h"
 #include "sched/cork.h"
@@ -20,55 +21,6 @@
 enum { CORK_LIMIT = 32 * 1024 };
 
 static const char WRITE_ERROR[] = "Fatal write error on socket transport";
-
-/* Memory to send: that of `object`, or of a copy if the object could change. */
-typedef struct {
-    PyObject *object; /* borrowed: the caller's */
-    Py_buffer view;   /* of object; unused (obj NULL) if it is bytes */
-    const char *data;
-    size_t length;
-} outgoing;
-
-/* Returns 0, or -1 with an exception. */
-static int
-piece_open(outgoing *piece, PyObject *object)
-{
-    piece->object = object;
-    piece->view.obj = NULL;
-    if (PyBytes_CheckExact(object)) {
-        piece->data = PyBytes_AS_STRING(object);
-        piece->length = (size_t)PyBytes_GET_SIZE(object);
-        return 0;
-    }
-    if (PyObject_GetBuffer(object, &piece->view, PyBUF_SIMPLE) < 0) {
-        return -1;
-    }
-    piece->data = piece->view.buf;
-    piece->length = (size_t)piece->view.len;
-    return 0;
-}
-
-static void
-piece_close(outgoing *piece)
-{
-    if (piece->view.obj != NULL) {
-        PyBuffer_Release(&piece->view);
-    }
-}
-
-/* An owner of the bytes from `start` on, and where they are.  New, or NULL. */
-static PyObject *
-piece_keep(const outgoing *piece, size_t start, const char **data)
-{
-    if (piece->view.obj == NULL) {
-        *data = piece->data + start;
-        return Py_NewRef(piece->object);
-    }
-    PyObject *copy = PyBytes_FromStringAndSize(piece->data + start,
-                                               (Py_ssize_t)(piece->length - start));
-    *data = copy != NULL ? PyBytes_AS_STRING(copy) : NULL;
-    return copy;
-}
 
 /* -- the queue ------------------------------------------------------------------------------------ */
 
@@ -158,11 +110,11 @@ hl_stream_flush(hl_loop *loop, PyObject *self)
 
 /* Keep the piece until the entry ends. */
 static int
-stream_hold_back(hl_transport *stream, const outgoing *piece)
+stream_hold_back(hl_transport *stream, const hl_outgoing *piece)
 {
     hl_loop *loop = stream->loop;
     const char *data;
-    PyObject *owner = piece_keep(piece, 0, &data);
+    PyObject *owner = hl_outgoing_keep(piece, 0, &data);
     if (owner == NULL ||
         hl_cork_push(
             loop, (PyObject *)stream, hl_stream_flush, owner, data, piece->length) <
@@ -175,7 +127,7 @@ stream_hold_back(hl_transport *stream, const outgoing *piece)
 
 /* To the kernel at once; the rest is queued. */
 static int
-stream_send(hl_transport *stream, const outgoing *piece)
+stream_send(hl_transport *stream, const hl_outgoing *piece)
 {
     ssize_t sent = hl_socket_send(stream->fd, piece->data, piece->length);
     if (sent < 0 && sent != -EAGAIN) {
@@ -186,7 +138,7 @@ stream_send(hl_transport *stream, const outgoing *piece)
         return 0;
     }
     const char *data;
-    PyObject *owner = piece_keep(piece, start, &data);
+    PyObject *owner = hl_outgoing_keep(piece, start, &data);
     if (owner == NULL || stream_queue(stream, owner, data, piece->length - start) < 0) {
         return -1;
     }
@@ -195,11 +147,11 @@ stream_send(hl_transport *stream, const outgoing *piece)
 
 /* The piece takes its way; nothing is refused any more. */
 static int
-stream_put(hl_transport *stream, const outgoing *piece)
+stream_put(hl_transport *stream, const hl_outgoing *piece)
 {
     const char *data;
     if (is_queued(stream)) {
-        PyObject *owner = piece_keep(piece, 0, &data);
+        PyObject *owner = hl_outgoing_keep(piece, 0, &data);
         return owner == NULL || stream_queue(stream, owner, data, piece->length) < 0
                    ? -1
                    : hl_flow_maybe_pause(stream);
@@ -209,26 +161,6 @@ stream_put(hl_transport *stream, const outgoing *piece)
         return stream_hold_back(stream, piece);
     }
     return stream_send(stream, piece);
-}
-
-/* The connection is lost: count, and warn of who writes on. */
-static int
-stream_note_lost_write(hl_transport *stream)
-{
-    enum {
-        LOG_THRESHOLD = 5
-    }; /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-    if (stream->conn_lost >= LOG_THRESHOLD) {
-        hl_state *state = hl_state_of((PyObject *)stream);
-        PyObject *result =
-            PyObject_CallMethod(state->transports, "warn_of_lost_write", NULL);
-        if (result == NULL) {
-            return -1;
-        }
-        Py_DECREF(result);
-    }
-    stream->conn_lost++;
-    return 0;
 }
 
 /* Whether writing is allowed at all.  Returns 0, or -1 with RuntimeError. */
@@ -257,19 +189,20 @@ stream_refuse_type(PyObject *self, PyObject *data)
 }
 
 static int
-stream_write_piece(hl_transport *stream, outgoing *piece)
+stream_write_piece(hl_transport *stream, hl_outgoing *piece)
 {
     if (piece->length == 0) {
         return 0;
     }
     if (stream->conn_lost > 0 || stream->is_lost) {
-        return stream_note_lost_write(stream);
+        return hl_transport_note_lost_write(stream);
     }
     if (hl_cork_flush_others(stream->loop, (PyObject *)stream) < 0) {
         return -1;
     }
     if (stream->conn_lost > 0 || stream->is_lost) {
-        return stream_note_lost_write(stream); /* the other's protocol has ended us */
+        return hl_transport_note_lost_write(
+            stream); /* the other's protocol has ended us */
     }
     return stream_put(stream, piece);
 }
@@ -286,8 +219,8 @@ hl_stream_write(PyObject *self, PyObject *data)
                           "unable to write; sendfile is in progress") < 0) {
         return NULL;
     }
-    outgoing piece;
-    if (piece_open(&piece, data) < 0) {
+    hl_outgoing piece;
+    if (hl_outgoing_open(&piece, data) < 0) {
         /* A memoryview that is not contiguous cannot be sent by asyncio either. */
         if (stream->conn_lost > 0 || stream->is_lost) {
             return NULL;
@@ -298,7 +231,7 @@ hl_stream_write(PyObject *self, PyObject *data)
     Py_BEGIN_CRITICAL_SECTION(self);
     error = stream_write_piece(stream, &piece);
     Py_END_CRITICAL_SECTION();
-    piece_close(&piece);
+    hl_outgoing_close(&piece);
     if (error < 0) {
         return NULL;
     }
@@ -312,14 +245,14 @@ static int
 stream_write_pieces(hl_transport *stream, PyObject *pieces)
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
-        outgoing piece;
-        if (piece_open(&piece, PyList_GET_ITEM(pieces, i)) < 0) {
+        hl_outgoing piece;
+        if (hl_outgoing_open(&piece, PyList_GET_ITEM(pieces, i)) < 0) {
             return -1;
         }
         int error = piece.length == 0 || stream->conn_lost > 0
                         ? 0
                         : stream_write_piece(stream, &piece);
-        piece_close(&piece);
+        hl_outgoing_close(&piece);
         if (error < 0) {
             return -1;
         }
@@ -360,7 +293,7 @@ hl_stream_writelines(PyObject *self, PyObject *list)
         return is_true < 0 ? NULL : Py_NewRef(Py_None);
     }
     if (stream->conn_lost > 0 || stream->is_lost) {
-        return stream_note_lost_write(stream) < 0 ? NULL : Py_NewRef(Py_None);
+        return hl_transport_note_lost_write(stream) < 0 ? NULL : Py_NewRef(Py_None);
     }
     PyObject *views = views_of(list);
     if (views == NULL) {

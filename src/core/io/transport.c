@@ -167,16 +167,17 @@ hl_transport_clear(PyObject *self)
 void
 hl_transport_drop_queue(hl_transport *transport)
 {
-    if (transport->queue == NULL) {
+    hl_spans *queue = transport->queue; /* taken: an owner's end may run code */
+    if (queue == NULL) {
         return;
     }
+    transport->queue = NULL;
     PyObject *owner;
-    while ((owner = hl_spans_take_first(transport->queue)) != NULL) {
+    while ((owner = hl_spans_take_first(queue)) != NULL) {
         Py_DECREF(owner);
     }
-    hl_spans_fini(transport->queue);
-    PyMem_Free(transport->queue);
-    transport->queue = NULL;
+    hl_spans_fini(queue);
+    PyMem_Free(queue);
 }
 
 /* Leave the loop's table and close the descriptor, by the socket if there is one. */
@@ -375,7 +376,10 @@ hl_transport_start_reading(hl_transport *transport, PyObject *context)
         Py_XDECREF(context);
         return 0;
     }
-    return hl_transport_watch(transport, HL_POLL_READ, context);
+    if (hl_transport_watch(transport, HL_POLL_READ, context) < 0) {
+        return -1;
+    }
+    return transport->kind->resumed != NULL ? transport->kind->resumed(transport) : 0;
 }
 
 /* -- watching ------------------------------------------------------------------------------------ */
@@ -440,10 +444,10 @@ hl_transport_unwatch(hl_transport *transport, int kind)
     return error < 0 ? -1 : 0;
 }
 
-/* Report the raised exception for a handle of our method `name`, made for the purpose. */
-static int
-transport_report(hl_loop *loop, hl_transport *transport, PyObject *context,
-                 PyObject *name)
+/* The handle is made for the purpose. */
+int
+hl_transport_report(hl_loop *loop, hl_transport *transport, PyObject *context,
+                    PyObject *name)
 {
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
         PyErr_ExceptionMatches(PyExc_SystemExit)) {
@@ -483,7 +487,7 @@ hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject *context,
         }
     }
     if (error < 0) {
-        error = transport_report(loop, transport, context, name);
+        error = hl_transport_report(loop, transport, context, name);
     }
     Py_DECREF(context);
     return error;
@@ -554,6 +558,24 @@ hl_transport_force_close(hl_transport *transport, PyObject *exc)
         error = -1;
     }
     return error < 0 ? -1 : transport_lose_soon(transport, exc);
+}
+
+int
+hl_transport_note_lost_write(hl_transport *transport)
+{
+    /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
+    enum { LOG_THRESHOLD = 5 };
+    if (transport->conn_lost >= LOG_THRESHOLD) {
+        hl_state *state = hl_state_of((PyObject *)transport);
+        PyObject *result =
+            PyObject_CallMethod(state->transports, "warn_of_lost_write", NULL);
+        if (result == NULL) {
+            return -1;
+        }
+        Py_DECREF(result);
+    }
+    transport->conn_lost++;
+    return 0;
 }
 
 int

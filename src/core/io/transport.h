@@ -27,7 +27,8 @@ struct hl_transport;
 typedef struct {
     hl_run on_readable; /* entries that the turn pushes */
     hl_run on_writable;
-    hl_flush flush; /* sends loop->corked_spans */
+    hl_flush flush;                        /* sends loop->corked_spans */
+    int (*resumed)(struct hl_transport *); /* reading begins or goes on; may be NULL */
 } hl_transport_kind;
 
 typedef struct hl_transport {
@@ -51,7 +52,7 @@ typedef struct hl_transport {
     PyObject *write_context; /* owned while it is watched for writing */
     hl_address *peer;        /* owned; NULL: unknown */
     hl_address *local;       /* owned; kept when the descriptor goes; NULL: ask it */
-    hl_spans *queue; /* owned: bytes that the kernel did not take; NULL if none */
+    hl_spans *queue;         /* owned: what the kernel did not take; NULL if none */
     size_t high_water;
     size_t low_water;
     uint32_t read_since;  /* turn in which reading was (re)started: entries of that turn
@@ -149,6 +150,11 @@ int hl_transport_unwatch(hl_transport *transport, int kind);
 int hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject *context,
                      int (*body)(hl_transport *), PyObject *name);
 
+/* Report the raised exception as asyncio reports a failing handle of the method `name` that
+ * was made in context (NULL: the current one).  Returns 0, or -1 if it must leave the loop. */
+int hl_transport_report(hl_loop *loop, hl_transport *transport, PyObject *context,
+                        PyObject *name);
+
 /* -- the end ------------------------------------------------------------------------------ */
 
 /* close(): flush, stop reading, and schedule connection_lost once nothing is queued. */
@@ -169,6 +175,10 @@ int hl_transport_lose(hl_transport *transport, PyObject *exc);
 
 /* Drop the queued bytes. */
 void hl_transport_drop_queue(hl_transport *transport);
+
+/* The program writes on although the connection is lost: count, and warn after a while.
+ * Returns 0 or -1. */
+int hl_transport_note_lost_write(hl_transport *transport);
 
 /* -- flow control (flow.c) ------------------------------------------------------------- */
 

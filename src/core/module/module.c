@@ -3,6 +3,7 @@
  * Executing the module imports what the core needs of asyncio, verifies CPython's private
  * layout, and makes the types in the order of the layers. */
 #include "api/loop_type.h"
+#include "io/datagram.h"
 #include "io/listener.h"
 #include "io/numeric.h"
 #include "io/sock_call.h"
@@ -214,8 +215,10 @@ static PyMethodDef core_functions[] = {
     X(spare_context)                                                                   \
     X(TransportType)                                                                   \
     X(StreamType)                                                                      \
+    X(DatagramType)                                                                    \
     X(ListenerType)                                                                    \
     X(StockBaseTransportType)                                                          \
+    X(StockDatagramTransportType)                                                      \
     X(FlowControlMixinType)                                                            \
     X(BufferedProtocolType)                                                            \
     X(partial)                                                                         \
@@ -390,6 +393,7 @@ import_transports(hl_state *state)
 {
     static const import_entry from_transports[] = {
         IMPORT(StockBaseTransportType, "BaseTransport"),
+        IMPORT(StockDatagramTransportType, "DatagramTransport"),
         IMPORT(FlowControlMixinType, "_FlowControlMixin"),
     };
     static const import_entry from_protocols[] = {
@@ -446,10 +450,25 @@ probe_stop_iteration(hl_state *state)
 }
 
 static int
+probe_datagrams(hl_state *state)
+{
+    int sends_empty = 0;
+    PyObject *answer =
+        PyObject_CallMethod(state->transports, "what_datagrams_do", NULL);
+    int is_parsed =
+        answer != NULL &&
+        PyArg_ParseTuple(answer, "pn", &sends_empty, &state->datagram_header_size);
+    Py_XDECREF(answer);
+    state->sends_empty_datagrams = sends_empty;
+    return is_parsed ? 0 : -1;
+}
+
+static int
 make_io_types(PyObject *module, hl_state *state)
 {
     return hl_transport_type_init(module, state) < 0 ||
                    hl_stream_type_init(module, state) < 0 ||
+                   hl_datagram_type_init(module, state) < 0 ||
                    hl_listener_type_init(module, state) < 0
                ? -1
                : 0;
@@ -514,8 +533,8 @@ core_exec(PyObject *module)
     hl_state *state = state_of_module(module);
     if (intern_names(state) < 0 || import_tasks(state) < 0 ||
         import_transports(state) < 0 || import_modules(state) < 0 ||
-        probe_stop_iteration(state) < 0 || hl_context_init(state) < 0 ||
-        hl_handle_type_init(module, state) < 0 ||
+        probe_stop_iteration(state) < 0 || probe_datagrams(state) < 0 ||
+        hl_context_init(state) < 0 || hl_handle_type_init(module, state) < 0 ||
         hl_timer_handle_type_init(module, state) < 0 ||
         hl_threadsafe_handle_type_init(module, state) < 0 ||
         make_task_types(module, state) < 0 || make_io_types(module, state) < 0 ||

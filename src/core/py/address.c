@@ -78,3 +78,87 @@ hl_address_stored_object(const hl_address *address)
     return hl_address_object((const struct sockaddr *)(const void *)address->bytes,
                              address->length);
 }
+
+_Static_assert(sizeof(struct sockaddr_in6) == HL_ADDRESS_BYTES, "room for the longest");
+
+/* item, an int from 0 to limit.  Returns false, without an exception, for all else. */
+static bool
+read_number(PyObject *item, unsigned long limit, unsigned long *number)
+{
+    if (!PyLong_CheckExact(item)) {
+        return false;
+    }
+    *number = PyLong_AsUnsignedLong(item);
+    if (*number == (unsigned long)-1 && PyErr_Occurred()) {
+        PyErr_Clear(); /* OverflowError: the socket module has its own words for it */
+        return false;
+    }
+    return *number <= limit;
+}
+
+/* item, an address in numbers of family.  Returns false, without an exception, for all else. */
+static bool
+read_host(PyObject *item, int family, void *address)
+{
+    Py_ssize_t length;
+    if (!PyUnicode_CheckExact(item) || !PyUnicode_IS_COMPACT_ASCII(item)) {
+        return false;
+    }
+    const char *text = PyUnicode_AsUTF8AndSize(item, &length);
+    assert(text != NULL); /* of an ASCII string it is the string's own memory */
+    return strlen(text) == (size_t)length && inet_pton(family, text, address) == 1;
+}
+
+static bool
+parse_ipv4(PyObject *object, hl_inet_address *parsed)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    unsigned long port;
+    if (PyTuple_GET_SIZE(object) != 2 ||
+        !read_number(PyTuple_GET_ITEM(object, 1), UINT16_MAX, &port) ||
+        !read_host(PyTuple_GET_ITEM(object, 0), AF_INET, &address.sin_addr)) {
+        return false;
+    }
+    address.sin_port = htons((uint16_t)port);
+    memcpy(parsed->bytes, &address, sizeof(address));
+    parsed->length = sizeof(address);
+    return true;
+}
+
+static bool
+parse_ipv6(PyObject *object, hl_inet_address *parsed)
+{
+    enum { FLOW_LIMIT = 0xfffff };
+    struct sockaddr_in6 address = {.sin6_family = AF_INET6};
+    Py_ssize_t size = PyTuple_GET_SIZE(object);
+    unsigned long port, flow = 0, scope = 0;
+    if (size < 2 || size > 4 ||
+        !read_number(PyTuple_GET_ITEM(object, 1), UINT16_MAX, &port) ||
+        (size > 2 && !read_number(PyTuple_GET_ITEM(object, 2), FLOW_LIMIT, &flow)) ||
+        (size > 3 && !read_number(PyTuple_GET_ITEM(object, 3), UINT32_MAX, &scope)) ||
+        !read_host(PyTuple_GET_ITEM(object, 0), AF_INET6, &address.sin6_addr)) {
+        return false;
+    }
+    address.sin6_port = htons((uint16_t)port);
+    address.sin6_flowinfo = htonl((uint32_t)flow);
+    address.sin6_scope_id = (uint32_t)scope;
+    memcpy(parsed->bytes, &address, sizeof(address));
+    parsed->length = sizeof(address);
+    return true;
+}
+
+bool
+hl_address_parse(PyObject *object, int family, hl_inet_address *parsed)
+{
+    if (!PyTuple_Check(object)) {
+        return false;
+    }
+    switch (family) {
+    case AF_INET:
+        return parse_ipv4(object, parsed);
+    case AF_INET6:
+        return parse_ipv6(object, parsed);
+    default:
+        return false;
+    }
+}

@@ -9,6 +9,7 @@
 #include "py/compat.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 typedef struct {
@@ -32,5 +33,17 @@ PyObject *hl_address_object(const struct sockaddr *address, socklen_t length);
 
 /* The same of a stored address. */
 PyObject *hl_address_stored_object(const hl_address *address);
+
+/* An address of IPv4 or IPv6, for the kernel. */
+enum { HL_ADDRESS_BYTES = 28 }; /* sizeof(struct sockaddr_in6) */
+typedef struct {
+    uint32_t length; /* of bytes */
+    _Alignas(4) char bytes[HL_ADDRESS_BYTES];
+} hl_inet_address;
+
+/* What sendto() would make of object on a socket of family, if that is easy: a tuple of an
+ * address in numbers and a port, for IPv4 or IPv6.  Returns false, without an exception, for
+ * all else: names, values out of range, other families. */
+bool hl_address_parse(PyObject *object, int family, hl_inet_address *parsed);
 
 #endif

@@ -65,6 +65,8 @@
     X(eof_received)                                                                    \
     X(get_buffer)                                                                      \
     X(buffer_updated)                                                                  \
+    X(datagram_received)                                                               \
+    X(error_received)                                                                  \
     X(pause_writing)                                                                   \
     X(resume_writing)                                                                  \
     X(_attach)                                                                         \
@@ -72,6 +74,7 @@
     X(_start_reading)                                                                  \
     X(_read_ready)                                                                     \
     X(_write_ready)                                                                    \
+    X(_sendto_ready)                                                                   \
     X(_call_connection_lost)                                                           \
     X(socket)                                                                          \
     X(sockname)                                                                        \
@@ -83,6 +86,7 @@
     X(sock)                                                                            \
     X(protocol)                                                                        \
     X(waiter)                                                                          \
+    X(addr)                                                                            \
     X(extra)                                                                           \
     X(server)                                                                          \
     X(protocol_factory)                                                                \
@@ -131,6 +135,7 @@ typedef struct {
     PyTypeObject *SockCallType;
     PyTypeObject *TransportType;
     PyTypeObject *StreamType;
+    PyTypeObject *DatagramType;
     PyTypeObject *ListenerType;
 
     /* asyncio's types that ours derive from or treat specially. */
@@ -140,6 +145,7 @@ typedef struct {
     PyTypeObject *StockTimerHandleType;
     PyTypeObject *StockThreadSafeHandleType; /* NULL before 3.14 */
     PyTypeObject *StockBaseTransportType;
+    PyTypeObject *StockDatagramTransportType;
     PyTypeObject *FlowControlMixinType;
     PyTypeObject *BufferedProtocolType;
 
@@ -204,6 +210,11 @@ typedef struct {
     /* What this version's set_exception(StopIteration()) does: wrap it in RuntimeError, or
      * refuse it.  It changed in a micro release, so it is probed. */
     bool wraps_stop_iteration;
+
+    /* What this version's datagram transports do with b"", and what they add to the size of a
+     * datagram that is queued.  They changed in micro releases, so they are probed. */
+    bool sends_empty_datagrams;
+    Py_ssize_t datagram_header_size;
 
     uint64_t task_name_counter;
     hl_freelist free_futures;

@@ -86,6 +86,8 @@ typedef struct hl_loop {
     hl_flush flush_corked;
     hl_spans corked_spans; /* the bytes; each owner is an owned bytes object */
     char *read_buffer; /* owned, HL_READ_BUFFER_SIZE bytes; NULL until first needed */
+    void *shared;      /* owned: what io/ keeps for all datagram transports, or NULL */
+    void (*free_shared)(void *shared);
 
     PyObject *attrs[HL_ATTR_COUNT]; /* owned; NULL: the default */
 
