@@ -18,16 +18,29 @@
 
 #include <math.h>
 
-/* How long after a call from another thread the loop keeps handing over the GIL. */
-static const int64_t FOREIGN_GRACE_NS = 100 * INT64_C(1000000);
-
 /* -- arguments ------------------------------------------------------------------------------ */
 
-/* A scheduling method's call, taken apart: `required` parameters and what follows them. */
+/* What a scheduling method is called with. */
 typedef struct {
-    const char *function; /* as errors name it */
-    const char *names[2]; /* of the required parameters */
+    const char *function; /* as errors of the call name it */
+    const char *method;   /* as debug mode's checks name it */
+    const char *names[2]; /* of the required parameters; the last is the callback */
     Py_ssize_t required;
+} call_signature;
+
+static const call_signature signature_soon = {
+    "BaseEventLoop.call_soon", "call_soon", {"callback"}, 1};
+static const call_signature signature_threadsafe = {
+    "BaseEventLoop.call_soon_threadsafe", "call_soon_threadsafe", {"callback"}, 1};
+static const call_signature signature_at = {
+    "BaseEventLoop.call_at", "call_at", {"when", "callback"}, 2};
+/* asyncio's call_later goes through call_at, which checks the callback. */
+static const call_signature signature_later = {
+    "BaseEventLoop.call_later", "call_at", {"delay", "callback"}, 2};
+
+/* A call, taken apart: the required parameters and what follows them. */
+typedef struct {
+    const call_signature *signature;
     PyObject *const *args; /* borrowed: the required parameters, then the callback's */
     Py_ssize_t nargs;
     PyObject *context;       /* borrowed; NULL: a copy of the current one */
@@ -38,8 +51,8 @@ typedef struct {
 static Py_ssize_t
 place_of_keyword(const call_arguments *call, PyObject *given)
 {
-    for (Py_ssize_t i = 0; i < call->required; i++) {
-        if (PyUnicode_CompareWithASCIIString(given, call->names[i]) == 0) {
+    for (Py_ssize_t i = 0; i < call->signature->required; i++) {
+        if (PyUnicode_CompareWithASCIIString(given, call->signature->names[i]) == 0) {
             return i;
         }
     }
@@ -59,14 +72,14 @@ take_keyword(const hl_state *state, call_arguments *call, PyObject *given,
     if (place < 0) {
         PyErr_Format(PyExc_TypeError,
                      "%s() got an unexpected keyword argument '%S'",
-                     call->function,
+                     call->signature->function,
                      given);
         return -1;
     }
     if (place < call->nargs) {
         PyErr_Format(PyExc_TypeError,
                      "%s() got multiple values for argument '%S'",
-                     call->function,
+                     call->signature->function,
                      given);
         return -1;
     }
@@ -78,21 +91,21 @@ static int
 report_missing(const call_arguments *call)
 {
     bool misses_first = call->nargs < 1 && call->by_keyword[0] == NULL;
-    bool misses_second =
-        call->required == 2 && call->nargs < 2 && call->by_keyword[1] == NULL;
+    bool misses_second = call->signature->required == 2 && call->nargs < 2 &&
+                         call->by_keyword[1] == NULL;
     if (misses_first && misses_second) {
         PyErr_Format(PyExc_TypeError,
                      "%s() missing 2 required positional arguments: '%s' and '%s'",
-                     call->function,
-                     call->names[0],
-                     call->names[1]);
+                     call->signature->function,
+                     call->signature->names[0],
+                     call->signature->names[1]);
         return -1;
     }
     if (misses_first || misses_second) {
         PyErr_Format(PyExc_TypeError,
                      "%s() missing 1 required positional argument: '%s'",
-                     call->function,
-                     call->names[misses_first ? 0 : 1]);
+                     call->signature->function,
+                     call->signature->names[misses_first ? 0 : 1]);
         return -1;
     }
     return 0;
@@ -100,18 +113,20 @@ report_missing(const call_arguments *call)
 
 /* Parse the keywords, and check that what is required is there.  Returns 0 or -1. */
 static int
-parse_call(const hl_loop *loop, call_arguments *call, PyObject *kwnames)
+parse_keywords(const hl_state *state, call_arguments *call, PyObject *kwnames)
 {
     Py_ssize_t count = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    call->by_keyword[0] = call->by_keyword[1] = NULL;
     for (Py_ssize_t i = 0; i < count; i++) {
-        if (take_keyword(loop->state,
+        if (take_keyword(state,
                          call,
                          PyTuple_GET_ITEM(kwnames, i),
                          call->args[call->nargs + i]) < 0) {
             return -1;
         }
     }
-    if (call->nargs >= call->required) {
+    Py_ssize_t required = call->signature->required;
+    if (call->nargs >= required) {
         return 0;
     }
     if (report_missing(call) < 0) {
@@ -121,11 +136,26 @@ parse_call(const hl_loop *loop, call_arguments *call, PyObject *kwnames)
         call->by_keyword[i] = call->args[i];
     }
     call->args = call->by_keyword;
-    call->nargs = call->required;
+    call->nargs = required;
     return 0;
 }
 
-/* -- debug mode's checks ------------------------------------------------------------------------ */
+/* Take a call apart.  Returns 0 or -1. */
+static inline int
+parse_call(const hl_loop *loop, const call_signature *signature, PyObject *const *args,
+           Py_ssize_t nargs, PyObject *kwnames, call_arguments *call)
+{
+    call->signature = signature;
+    call->args = args;
+    call->nargs = nargs;
+    call->context = NULL;
+    if (kwnames == NULL && nargs >= signature->required) {
+        return 0;
+    }
+    return parse_keywords(loop->state, call, kwnames);
+}
+
+/* -- checks -------------------------------------------------------------------------------------- */
 
 static int
 check_thread(hl_loop *loop)
@@ -141,9 +171,10 @@ check_thread(hl_loop *loop)
 }
 
 static int
-check_callback(hl_loop *loop, PyObject *callback, const char *method)
+check_callback(hl_loop *loop, const call_arguments *call)
 {
-    PyObject *name = PyUnicode_FromString(method);
+    PyObject *callback = call->args[call->signature->required - 1];
+    PyObject *name = PyUnicode_FromString(call->signature->method);
     if (name == NULL) {
         return -1;
     }
@@ -154,13 +185,21 @@ check_callback(hl_loop *loop, PyObject *callback, const char *method)
     return result != NULL ? 0 : -1;
 }
 
-static int
-check_debug(hl_loop *loop, PyObject *callback, const char *method, bool needs_thread)
+/* The loop must be open, and in debug mode the caller in its thread, unless any thread may
+ * call, and the callback a callable.  Returns 0 or -1. */
+static inline int
+check_call(hl_loop *loop, const call_arguments *call)
 {
-    if (needs_thread && check_thread(loop) < 0) {
+    if (hl_loop_check_open(loop) < 0) {
         return -1;
     }
-    return check_callback(loop, callback, method);
+    if (!loop->is_debug) {
+        return 0;
+    }
+    if (call->signature != &signature_threadsafe && check_thread(loop) < 0) {
+        return -1;
+    }
+    return check_callback(loop, call);
 }
 
 /* -- call_soon ------------------------------------------------------------------------------------ */
@@ -205,15 +244,9 @@ hl_api_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                  PyObject *kwnames)
 {
     hl_loop *loop = (hl_loop *)self;
-    call_arguments call = {.function = "BaseEventLoop.call_soon",
-                           .names = {"callback"},
-                           .required = 1,
-                           .args = args,
-                           .nargs = nargs};
-    if (parse_call(loop, &call, kwnames) < 0 || hl_loop_check_open(loop) < 0) {
-        return NULL;
-    }
-    if (loop->is_debug && check_debug(loop, call.args[0], "call_soon", true) < 0) {
+    call_arguments call;
+    if (parse_call(loop, &signature_soon, args, nargs, kwnames, &call) < 0 ||
+        check_call(loop, &call) < 0) {
         return NULL;
     }
     return push_call(loop, call.args, call.nargs, call.context);
@@ -225,9 +258,10 @@ wake_after_push(hl_loop *loop)
 {
     unsigned long owner = hl_loop_owner(loop);
     if (owner != 0 && owner != hl_thread_ident()) {
-        __atomic_store_n(&loop->foreign_until_ns,
-                         hl_clock_ns() + FOREIGN_GRACE_NS,
-                         __ATOMIC_RELAXED);
+        /* Read first: a burst of calls should not take the cache line for itself. */
+        if (!__atomic_load_n(&loop->has_foreign_call, __ATOMIC_RELAXED)) {
+            __atomic_store_n(&loop->has_foreign_call, true, __ATOMIC_RELAXED);
+        }
     }
     if (!(loop->overrides & HL_OVERRIDE_WRITE_TO_SELF)) {
         hl_loop_wake(loop);
@@ -244,16 +278,9 @@ hl_api_call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t na
                             PyObject *kwnames)
 {
     hl_loop *loop = (hl_loop *)self;
-    call_arguments call = {.function = "BaseEventLoop.call_soon_threadsafe",
-                           .names = {"callback"},
-                           .required = 1,
-                           .args = args,
-                           .nargs = nargs};
-    if (parse_call(loop, &call, kwnames) < 0 || hl_loop_check_open(loop) < 0) {
-        return NULL;
-    }
-    if (loop->is_debug &&
-        check_debug(loop, call.args[0], "call_soon_threadsafe", false) < 0) {
+    call_arguments call;
+    if (parse_call(loop, &signature_threadsafe, args, nargs, kwnames, &call) < 0 ||
+        check_call(loop, &call) < 0) {
         return NULL;
     }
     PyObject *handle = hl_threadsafe_handle_new(
@@ -355,22 +382,15 @@ hl_api_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                PyObject *kwnames)
 {
     hl_loop *loop = (hl_loop *)self;
-    call_arguments call = {.function = "BaseEventLoop.call_at",
-                           .names = {"when", "callback"},
-                           .required = 2,
-                           .args = args,
-                           .nargs = nargs};
-    if (parse_call(loop, &call, kwnames) < 0) {
+    call_arguments call;
+    if (parse_call(loop, &signature_at, args, nargs, kwnames, &call) < 0) {
         return NULL;
     }
     if (call.args[0] == Py_None) {
         PyErr_SetString(PyExc_TypeError, "when cannot be None");
         return NULL;
     }
-    if (hl_loop_check_open(loop) < 0) {
-        return NULL;
-    }
-    if (loop->is_debug && check_debug(loop, call.args[1], "call_at", true) < 0) {
+    if (check_call(loop, &call) < 0) {
         return NULL;
     }
     return schedule_timer(
@@ -424,12 +444,8 @@ hl_api_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *kwnames)
 {
     hl_loop *loop = (hl_loop *)self;
-    call_arguments call = {.function = "BaseEventLoop.call_later",
-                           .names = {"delay", "callback"},
-                           .required = 2,
-                           .args = args,
-                           .nargs = nargs};
-    if (parse_call(loop, &call, kwnames) < 0) {
+    call_arguments call;
+    if (parse_call(loop, &signature_later, args, nargs, kwnames, &call) < 0) {
         return NULL;
     }
     if (call.args[0] == Py_None) {
@@ -445,9 +461,7 @@ hl_api_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         handle = call_replaced_call_at(
             loop, when, call.args + 1, call.nargs - 1, call.context);
     }
-    else if (hl_loop_check_open(loop) == 0 &&
-             (!loop->is_debug ||
-              check_debug(loop, call.args[1], "call_at", true) == 0)) {
+    else if (check_call(loop, &call) == 0) {
         handle =
             schedule_timer(loop, when, call.args + 1, call.nargs - 1, call.context);
     }

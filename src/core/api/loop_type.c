@@ -218,6 +218,7 @@ hl_loops_after_fork(hl_state *state)
         loop->is_wakeup_prepared = false;
         loop->is_sleeping = 0;
         loop->executor_jobs = 0;
+        loop->has_foreign_call = false;
         loop->foreign_until_ns = 0;
         if (hl_loop_owner(loop) != 0) {
             loop->is_forked_running = true;

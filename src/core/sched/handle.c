@@ -67,16 +67,8 @@ hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
               Py_ssize_t nargs, PyObject *context)
 {
     hl_state *state = loop->state;
-    PyObject *self = hl_handle_alloc(state->HandleType, &state->free_handles);
-    if (self == NULL) {
-        return NULL;
-    }
-    hl_count_new(state, HL_COUNT_HANDLE);
-    if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return self;
+    return hl_handle_make(
+        loop, state->HandleType, &state->free_handles, callback, args, nargs, context);
 }
 
 static PyObject *

@@ -88,6 +88,27 @@ hl_handle_alloc(PyTypeObject *type, hl_freelist *list)
     return self;
 }
 
+/* Fill: every field is NULL; returns 0 or -1. */
+int hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
+                   PyObject *const *args, Py_ssize_t nargs, PyObject *context);
+
+/* A filled handle of an exact type that adds nothing to Handle.  context NULL: a copy of the
+ * current one.  New, or NULL. */
+static inline PyObject *
+hl_handle_make(hl_loop *loop, PyTypeObject *type, hl_freelist *list, PyObject *callback,
+               PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+{
+    PyObject *self = hl_handle_alloc(type, list);
+    if (self == NULL) {
+        return NULL;
+    }
+    hl_count_new(loop->state, HL_COUNT_HANDLE);
+    if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
+        Py_CLEAR(self);
+    }
+    return self;
+}
+
 /* The end of a dealloc: self is untracked and cleared.  list is NULL for a subclass. */
 static inline void
 hl_handle_free(PyObject *self, hl_freelist *list)
@@ -105,9 +126,6 @@ hl_handle_free(PyObject *self, hl_freelist *list)
 /* Free what the freelists of handles hold beyond `limit` each. */
 void hl_handle_trim_freelists(hl_state *state, int limit);
 
-/* Fill: every field is NULL; returns 0 or -1. */
-int hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
-                   PyObject *const *args, Py_ssize_t nargs, PyObject *context);
 int hl_handle_clear(PyObject *self);
 int hl_handle_traverse(PyObject *self, visitproc visit, void *arg);
 

@@ -111,7 +111,8 @@ typedef struct hl_loop {
 
     int executor_jobs;        /* atomic: submitted and not answered */
     int64_t last_window_ns;   /* when the busy loop last slept for other threads */
-    int64_t foreign_until_ns; /* atomic: other threads get the GIL until then */
+    bool has_foreign_call;    /* atomic: another thread called since the last look */
+    int64_t foreign_until_ns; /* other threads get the GIL until then: one called */
     PyObject *current_task;   /* owned; published to asyncio, to be cleared; or NULL */
 
     hl_mutex mutex; /* for the inbox, and for closing what another thread may wake */

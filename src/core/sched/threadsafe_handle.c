@@ -6,11 +6,11 @@
 
 #if HL_HANDLES_CAN_BE_THREADSAFE
 
-/* Lock unless this thread holds the lock already.  Returns whether it must be unlocked. */
-static bool
-handle_lock(hl_threadsafe_handle *self)
+/* Lock unless this thread, `here`, holds the lock already.  Returns whether it must be
+ * unlocked. */
+static inline bool
+handle_lock(hl_threadsafe_handle *self, unsigned long here)
 {
-    unsigned long here = hl_thread_ident();
     if (__atomic_load_n(&self->holder, __ATOMIC_RELAXED) == here) {
         return false;
     }
@@ -19,7 +19,7 @@ handle_lock(hl_threadsafe_handle *self)
     return true;
 }
 
-static void
+static inline void
 handle_unlock(hl_threadsafe_handle *self, bool was_locked_here)
 {
     if (was_locked_here) {
@@ -33,34 +33,38 @@ hl_threadsafe_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *arg
                          Py_ssize_t nargs, PyObject *context)
 {
     hl_state *state = loop->state;
-    PyTypeObject *type = state->ThreadSafeHandleType;
-    PyObject *self = hl_handle_alloc(type, &state->free_threadsafe_handles);
-    if (self == NULL) {
-        return NULL;
-    }
-    hl_count_new(state, HL_COUNT_HANDLE);
-    if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
-        Py_DECREF(self);
-        return NULL;
-    }
-    return self;
+    return hl_handle_make(loop,
+                          state->ThreadSafeHandleType,
+                          &state->free_threadsafe_handles,
+                          callback,
+                          args,
+                          nargs,
+                          context);
+}
+
+static inline int
+run_in_thread(hl_loop *loop, PyObject *handle, unsigned long here)
+{
+    hl_threadsafe_handle *self = (hl_threadsafe_handle *)handle;
+    bool locked = handle_lock(self, here);
+    int error = hl_handle_run_native(loop, handle);
+    handle_unlock(self, locked);
+    return error;
 }
 
 int
 hl_threadsafe_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument)
 {
     (void)argument;
-    hl_threadsafe_handle *self = (hl_threadsafe_handle *)owner;
-    bool locked = handle_lock(self);
-    int error = hl_handle_run_native(loop, owner);
-    handle_unlock(self, locked);
-    return error;
+    /* The turn runs in the owner's thread; none is noted where _run_once is called by hand. */
+    unsigned long here = hl_loop_owner(loop);
+    return run_in_thread(loop, owner, here != 0 ? here : hl_thread_ident());
 }
 
 static PyObject *
 threadsafe_cancel(PyObject *self, PyObject *unused)
 {
-    bool locked = handle_lock((hl_threadsafe_handle *)self);
+    bool locked = handle_lock((hl_threadsafe_handle *)self, hl_thread_ident());
     int error = hl_handle_cancel((hl_handle *)self);
     handle_unlock((hl_threadsafe_handle *)self, locked);
     if (error < 0) {
@@ -72,7 +76,7 @@ threadsafe_cancel(PyObject *self, PyObject *unused)
 static PyObject *
 threadsafe_cancelled(PyObject *self, PyObject *unused)
 {
-    bool locked = handle_lock((hl_threadsafe_handle *)self);
+    bool locked = handle_lock((hl_threadsafe_handle *)self, hl_thread_ident());
     bool is_cancelled = hl_handle_is_cancelled((hl_handle *)self);
     handle_unlock((hl_threadsafe_handle *)self, locked);
     return PyBool_FromLong(is_cancelled);
@@ -89,7 +93,7 @@ threadsafe_run(PyObject *self, PyObject *unused)
         PyErr_SetString(PyExc_RuntimeError, "the handle has no loop of hotloop");
         return NULL;
     }
-    if (hl_threadsafe_handle_run(loop, self, NULL) < 0) {
+    if (run_in_thread(loop, self, hl_thread_ident()) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -98,6 +98,9 @@ turn_timeout(hl_loop *loop, int64_t *timeout_ns)
 static const int64_t GIL_WINDOW_NS = 20 * INT64_C(1000);
 static const int64_t GIL_PERIOD_NS = 100 * INT64_C(1000);
 
+/* How long after a call from another thread the loop keeps handing over the GIL. */
+static const int64_t FOREIGN_GRACE_NS = 100 * INT64_C(1000000);
+
 /* True while other threads are known to want the GIL: a job is out at an executor, or a call
  * from another thread came lately. */
 static bool
@@ -109,14 +112,18 @@ turn_has_rivals(hl_loop *loop)
     if (__atomic_load_n(&loop->executor_jobs, __ATOMIC_RELAXED) > 0) {
         return true;
     }
-    int64_t until_ns = __atomic_load_n(&loop->foreign_until_ns, __ATOMIC_RELAXED);
-    if (until_ns == 0) {
-        return false;
-    }
-    if (hl_clock_ns() < until_ns) {
+    if (__atomic_load_n(&loop->has_foreign_call, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&loop->has_foreign_call, false, __ATOMIC_RELAXED);
+        loop->foreign_until_ns = hl_clock_ns() + FOREIGN_GRACE_NS;
         return true;
     }
-    __atomic_store_n(&loop->foreign_until_ns, 0, __ATOMIC_RELAXED);
+    if (loop->foreign_until_ns == 0) {
+        return false;
+    }
+    if (hl_clock_ns() < loop->foreign_until_ns) {
+        return true;
+    }
+    loop->foreign_until_ns = 0;
     return false;
 }
 
