@@ -98,7 +98,9 @@ HARNESS = """
         return sockets
 
     async def receive(loop, near):
-        return await loop._try_sock_recv(near, 10)
+        call = loop._try_sock_recv(near, 10)
+        await call
+        return call.take()
 
     def drive(loop, call, other):
         if call is None:

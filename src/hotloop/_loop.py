@@ -257,7 +257,8 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             return answer
         if answer is None:
             return await super().sock_recv(sock, n)
-        return await answer
+        await answer
+        return answer.take()
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive from a socket into a buffer; return the number of bytes.
@@ -269,7 +270,8 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             return answer
         if answer is None:
             return await super().sock_recv_into(sock, buf)
-        return await answer
+        await answer
+        return answer.take()
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to bufsize bytes; return it and its sender's address.

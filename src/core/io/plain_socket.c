@@ -81,23 +81,39 @@ is_intact(hl_state *state)
     return intact == 1;
 }
 
+static bool
+is_nonblocking(const hl_state *state, PyObject *sock)
+{
+    PyObject *timeout = state->socket_gettimeout(sock, NULL);
+    if (timeout == NULL) {
+        PyErr_Clear(); /* MemoryError: the slow way will meet it as well */
+        return false;
+    }
+    bool is_zero = PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == 0.0;
+    Py_DECREF(timeout);
+    return is_zero;
+}
+
+int
+hl_plain_socket_fd_again(const hl_state *state, PyObject *sock)
+{
+    PyObject *number = state->socket_fileno(sock, NULL);
+    if (number == NULL) {
+        PyErr_Clear(); /* MemoryError, likewise */
+        return -1;
+    }
+    int fd = (int)PyLong_AsLong(number);
+    Py_DECREF(number);
+    return fd;
+}
+
 int
 hl_plain_socket_fd(hl_state *state, PyObject *sock)
 {
     if (!Py_IS_TYPE(sock, state->SocketType) || state->socket_fileno == NULL ||
-        state->socket_gettimeout == NULL || !is_intact(state)) {
+        state->socket_gettimeout == NULL || !is_intact(state) ||
+        !is_nonblocking(state, sock)) {
         return -1;
     }
-    PyObject *timeout = state->socket_gettimeout(sock, NULL);
-    PyObject *number = state->socket_fileno(sock, NULL);
-    int fd = -1;
-    if (timeout == NULL || number == NULL) {
-        PyErr_Clear(); /* MemoryError: the slow way will meet it as well */
-    }
-    else if (PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == 0.0) {
-        fd = (int)PyLong_AsLong(number);
-    }
-    Py_XDECREF(timeout);
-    Py_XDECREF(number);
-    return fd;
+    return hl_plain_socket_fd_again(state, sock);
 }

@@ -15,4 +15,7 @@ int hl_plain_socket_init(hl_state *state);
 /* The descriptor of sock if it is a plain socket, else -1, without an exception. */
 int hl_plain_socket_fd(hl_state *state, PyObject *sock);
 
+/* The descriptor that a socket which was found plain has now; -1 if it was closed. */
+int hl_plain_socket_fd_again(const hl_state *state, PyObject *sock);
+
 #endif

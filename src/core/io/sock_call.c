@@ -15,9 +15,9 @@
 
 typedef struct hl_sock_call hl_sock_call;
 
-/* Try again, in the step of the task that waits.  Returns 1 with *result (new), 0 if the
- * kernel says "not now", or -1 with an exception. */
-typedef int (*sock_attempt)(hl_sock_call *call, PyObject **result);
+/* Try again, in the step of the task that waits.  Returns 1, with call->result if there is
+ * one, 0 if the kernel says "not now", or -1 with an exception. */
+typedef int (*sock_attempt)(hl_sock_call *call);
 
 struct hl_sock_call {
     PyObject_HEAD
@@ -25,6 +25,7 @@ struct hl_sock_call {
     hl_loop *loop;    /* owned */
     PyObject *future; /* owned: what the task waits for; NULL while it does not wait */
     PyObject *argument; /* owned: of receiving, the limit or the buffer; or NULL */
+    PyObject *result;   /* owned: what was received, until it is taken; or NULL */
     sock_attempt attempt;
     Py_buffer data; /* of sending: owned as long as data.obj is set */
     Py_ssize_t sent;
@@ -83,13 +84,13 @@ outcome_of(ssize_t count)
     return count == -EAGAIN || count == -EWOULDBLOCK ? 0 : hl_error_set((int)count);
 }
 
-/* A socket that is plain no more (closed, or made blocking): its own method, which knows
- * what to do and say.  "Not now" cannot be the answer of a closed or blocking one. */
+/* A socket that was closed, or a buffer that cannot be written any more: the socket's own
+ * method, which has the words for it.  "Not now" cannot be its answer. */
 static int
-ask_socket(const hl_sock_call *call, const char *method, PyObject **result)
+ask_socket(hl_sock_call *call, const char *method)
 {
-    *result = PyObject_CallMethod(call->sock, method, "O", call->argument);
-    return *result != NULL ? 1 : -1;
+    call->result = PyObject_CallMethod(call->sock, method, "O", call->argument);
+    return call->result != NULL ? 1 : -1;
 }
 
 /* Receive at most limit bytes of fd as a bytes object.  They go through the loop's buffer:
@@ -126,13 +127,14 @@ receive_bytes(hl_loop *loop, int fd, Py_ssize_t limit, PyObject **result)
 }
 
 static int
-attempt_recv(hl_sock_call *call, PyObject **result)
+attempt_recv(hl_sock_call *call)
 {
-    int fd = hl_plain_socket_fd(call->loop->state, call->sock);
+    int fd = hl_plain_socket_fd_again(call->loop->state, call->sock);
     if (fd < 0) {
-        return ask_socket(call, "recv", result);
+        return ask_socket(call, "recv");
     }
-    return receive_bytes(call->loop, fd, PyLong_AsSsize_t(call->argument), result);
+    return receive_bytes(
+        call->loop, fd, PyLong_AsSsize_t(call->argument), &call->result);
 }
 
 /* The memory of an object to receive into.  False, without an exception, if there is none:
@@ -163,31 +165,26 @@ receive_into(int fd, Py_buffer *view, PyObject **result)
 }
 
 static int
-attempt_recv_into(hl_sock_call *call, PyObject **result)
+attempt_recv_into(hl_sock_call *call)
 {
     Py_buffer view;
-    int fd = hl_plain_socket_fd(call->loop->state, call->sock);
+    int fd = hl_plain_socket_fd_again(call->loop->state, call->sock);
     if (fd < 0 || !get_writable(call->argument, &view)) {
-        return ask_socket(call, "recv_into", result);
+        return ask_socket(call, "recv_into");
     }
-    return receive_into(fd, &view, result);
+    return receive_into(fd, &view, &call->result);
 }
 
 /* All was sent, or an error stands in the call: the sending went on without the task. */
 static int
-attempt_sendall(hl_sock_call *call, PyObject **result)
+attempt_sendall(hl_sock_call *call)
 {
-    if (call->error < 0) {
-        return hl_error_set(call->error);
-    }
-    *result = Py_NewRef(Py_None);
-    return 1;
+    return call->error < 0 ? hl_error_set(call->error) : 1;
 }
 
 static int
-attempt_ready(hl_sock_call *call, PyObject **result)
+attempt_ready(hl_sock_call *call)
 {
-    *result = Py_NewRef(Py_None);
     return 1;
 }
 
@@ -282,7 +279,7 @@ sock_call_wake(hl_sock_call *call)
 static int
 sock_call_send_more(hl_sock_call *call)
 {
-    if (hl_plain_socket_fd(call->loop->state, call->sock) != call->fd) {
+    if (hl_plain_socket_fd_again(call->loop->state, call->sock) != call->fd) {
         call->error = -EBADF;
         return 1;
     }
@@ -360,6 +357,7 @@ sock_call_dealloc(PyObject *self)
     Py_CLEAR(call->sock);
     Py_CLEAR(call->future);
     Py_CLEAR(call->argument);
+    Py_CLEAR(call->result);
     Py_CLEAR(call->loop);
     hl_count_free(state, HL_COUNT_SOCK_CALL);
     if (state != NULL &&
@@ -386,6 +384,7 @@ sock_call_clear(PyObject *self)
     Py_CLEAR(call->sock);
     Py_CLEAR(call->future);
     Py_CLEAR(call->argument);
+    Py_CLEAR(call->result);
     return 0; /* the loop stays: `fd` and `kind` mean nothing without it */
 }
 
@@ -398,14 +397,15 @@ sock_call_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT((PyObject *)call->loop);
     Py_VISIT(call->future);
     Py_VISIT(call->argument);
+    Py_VISIT(call->result);
     Py_VISIT(call->data.obj);
     return 0;
 }
 
 /* -- awaiting -------------------------------------------------------------------------------- */
 
-static PySendResult
-sock_call_yield(hl_sock_call *call, PyObject **result)
+static int
+sock_call_yield(hl_sock_call *call, PyObject **yielded)
 {
     hl_future *future = (hl_future *)call->future;
     bool was_blocking;
@@ -415,10 +415,10 @@ sock_call_yield(hl_sock_call *call, PyObject **result)
     Py_END_CRITICAL_SECTION();
     if (was_blocking) {
         PyErr_SetString(PyExc_RuntimeError, "await wasn't used with future");
-        return PYGEN_ERROR;
+        return -1;
     }
-    *result = Py_NewRef(call->future);
-    return PYGEN_NEXT;
+    *yielded = Py_NewRef(call->future);
+    return 1;
 }
 
 /* What the wait has ended with.  Returns 0, or -1 with CancelledError for example. */
@@ -440,46 +440,56 @@ sock_call_finish_wait(hl_sock_call *call)
 static int
 sock_call_descriptor(const hl_sock_call *call)
 {
-    int fd = hl_plain_socket_fd(call->loop->state, call->sock);
+    int fd = hl_plain_socket_fd_again(call->loop->state, call->sock);
     return fd < 0 ? hl_error_set(-EBADF) : fd;
 }
 
-static PySendResult
-sock_call_send(PyObject *self, PyObject *unused, PyObject **result)
+/* The one step: 1 with what is to be yielded, 0 when the call has ended, or -1. */
+static int
+sock_call_step(hl_sock_call *call, PyObject **yielded)
 {
-    hl_sock_call *call = (hl_sock_call *)self;
-    *result = NULL;
+    *yielded = NULL;
     if (call->future == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "this call has ended");
-        return PYGEN_ERROR;
+        return -1;
     }
     if (((hl_future *)call->future)->state == HL_PENDING) {
-        return sock_call_yield(call, result);
+        return sock_call_yield(call, yielded);
     }
     int outcome = sock_call_finish_wait(call);
     if (outcome == 0) {
-        outcome = call->attempt(call, result);
+        outcome = call->attempt(call);
     }
     if (outcome == 0) {
         int fd = sock_call_descriptor(call);
         if (fd >= 0 && sock_call_wait(call, fd) == 0) {
-            return sock_call_yield(call, result);
+            return sock_call_yield(call, yielded);
         }
         outcome = -1;
     }
     sock_call_end(call);
-    return outcome > 0 ? PYGEN_RETURN : PYGEN_ERROR;
+    return outcome > 0 ? 0 : -1;
+}
+
+/* The value of `await` is None, always, because any other takes an exception to get out of
+ * tp_iternext, which is what `await` calls: some 1,500 instructions.  take() has the result. */
+static PySendResult
+sock_call_send(PyObject *self, PyObject *unused, PyObject **result)
+{
+    int outcome = sock_call_step((hl_sock_call *)self, result);
+    if (outcome == 0) {
+        *result = Py_NewRef(Py_None);
+        return PYGEN_RETURN;
+    }
+    return outcome > 0 ? PYGEN_NEXT : PYGEN_ERROR;
 }
 
 static PyObject *
 sock_call_next(PyObject *self)
 {
-    PyObject *result;
-    if (sock_call_send(self, NULL, &result) == PYGEN_RETURN) {
-        hl_generator_return(result);
-        return NULL;
-    }
-    return result;
+    PyObject *yielded;
+    (void)sock_call_step((hl_sock_call *)self, &yielded);
+    return yielded; /* NULL without an exception: it has ended with None */
 }
 
 static PyObject *
@@ -490,6 +500,14 @@ sock_call_send_method(PyObject *self, PyObject *value)
         PyErr_SetNone(PyExc_StopIteration);
     }
     return result;
+}
+
+static PyObject *
+sock_call_take(PyObject *self, PyObject *unused)
+{
+    PyObject *result = ((hl_sock_call *)self)->result;
+    ((hl_sock_call *)self)->result = NULL;
+    return result != NULL ? result : Py_NewRef(Py_None);
 }
 
 static PyObject *
@@ -514,6 +532,7 @@ static PyMethodDef sock_call_methods[] = {
     {"send", sock_call_send_method, METH_O, NULL},
     {"throw", (PyCFunction)(void (*)(void))sock_call_throw, METH_FASTCALL, NULL},
     {"close", sock_call_close, METH_NOARGS, NULL},
+    {"take", sock_call_take, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

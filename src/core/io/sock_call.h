@@ -27,7 +27,8 @@ void hl_sock_call_drain(hl_state *state);
 PyObject *hl_sock_begin(hl_loop *loop, PyObject *sock);
 
 /* The methods' first system call.  New: the result (of sending: True), or what is to be
- * awaited for it; None where the call is asyncio's business.  NULL with an exception. */
+ * awaited and then has it in take(); None where the call is asyncio's business.  NULL with
+ * an exception. */
 PyObject *hl_sock_recv(hl_loop *loop, PyObject *sock, PyObject *limit);
 PyObject *hl_sock_recv_into(hl_loop *loop, PyObject *sock, PyObject *buffer);
 PyObject *hl_sock_sendall(hl_loop *loop, PyObject *sock, PyObject *data);
