@@ -422,7 +422,11 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         return await _started(server) if start_serving else server
 
     async def _connect_sock(self, *args: Any, **kwargs: Any) -> Any:
-        sock = await super()._connect_sock(*args, **kwargs)  # type: ignore[misc]
+        try:
+            sock = await super()._connect_sock(*args, **kwargs)  # type: ignore[misc]
+        finally:
+            # They hold the list of exceptions, whose tracebacks hold this frame.
+            del args, kwargs
         sockets = _RACING_SOCKETS.get()
         if sockets is not None:
             sockets.append(sock)
