@@ -309,6 +309,21 @@ def test_a_cancelled_call_leaves_no_watcher(loop, pair, file):
     assert loop.remove_writer(near) is False
 
 
+def test_cancelling_after_the_file_was_closed_moves_no_other_file(loop, pair, file):
+    near, _ = pair
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    sender = loop.create_task(loop.sock_sendfile(near, file, fallback=False))
+    run_briefly(loop, 3)
+    number = file.fileno()
+    file.close()
+    with tempfile.TemporaryFile() as other:
+        assert other.fileno() == number
+        sender.cancel()
+        run_briefly(loop, 3)
+        assert sender.cancelled()
+        assert os.lseek(number, 0, os.SEEK_CUR) == 0
+
+
 def position_after_cancellation(loop):
     near, far = nonblocking_pair()
     near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)

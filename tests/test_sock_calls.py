@@ -16,12 +16,14 @@ import signal
 import socket
 import ssl
 import sys
+import tempfile
 import warnings
 import weakref
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import child
 from support.differential import (
     FACTORIES,
     assert_same_on_both,
@@ -31,6 +33,8 @@ from support.differential import (
     run_briefly,
 )
 from support.known_differences import known_difference
+
+import hotloop
 
 
 def nonblocking_pair(kind=socket.SOCK_STREAM):
@@ -1129,3 +1133,132 @@ def transfer(name, steps):
 def test_no_order_of_steps_loses_a_byte(steps):
     sent, received = transfer("hotloop", steps)
     assert received == sent
+
+
+# -- cancelled in every turn -----------------------------------------------------------------------
+
+
+async def echo_once(loop, directory):
+    """Every call that can wait, one after the other, with other tasks as the peers."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        client = stack.enter_context(socket.socket(socket.AF_UNIX))
+        near, far = (stack.enter_context(end) for end in nonblocking_pair(socket.SOCK_DGRAM))
+        for sock in (listener, client):
+            sock.setblocking(False)
+        listener.bind(f"{directory}/socket")
+        listener.listen()
+        peers = [loop.create_task(loop.sock_accept(listener))]
+        try:
+            await asyncio.sleep(0)
+            await loop.sock_connect(client, listener.getsockname())
+            served = stack.enter_context((await peers[0])[0])
+            data = bytes(range(256)) * 4000
+            peers.append(loop.create_task(loop.sock_sendall(client, data)))
+            received = bytearray()
+            while len(received) < len(data):
+                received += await loop.sock_recv(served, 100_000)
+            assert received == data
+            for call, argument in (
+                (loop.sock_recvfrom, 10),
+                (loop.sock_recvfrom_into, bytearray(10)),
+            ):
+                peers.append(loop.create_task(call(near, argument)))
+                await asyncio.sleep(0)
+                await loop.sock_sendall(far, b"datagram")
+                await peers[-1]
+            with tempfile.TemporaryFile() as file:
+                file.write(data)
+                peers.append(loop.create_task(loop.sock_sendfile(served, file)))
+                count = 0
+                while count < len(data):
+                    count += await loop.sock_recv_into(client, received)
+                await peers[-1]
+        finally:
+            for peer in peers:
+                peer.cancel()
+            await asyncio.wait(peers)
+            if not peers[0].cancelled():
+                peers[0].result()[0].close()
+    return "done"
+
+
+@pytest.mark.only_hotloop("asyncio loses what it received just before")
+def test_a_cancellation_in_any_turn_leaves_nothing_behind(loop, tmp_path):
+    turns = 0
+    while True:
+        task = loop.create_task(echo_once(loop, tmp_path))
+        run_briefly(loop, turns)
+        if task.done():
+            break
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            finish(loop, task)
+        assert watched(loop) == 0
+        (tmp_path / "socket").unlink(missing_ok=True)
+        turns += 1
+    assert task.result() == "done"
+    assert turns > 20
+
+
+# -- other processes and other layouts -------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_child_waits_on_what_the_parent_had_registered(loop, pair):
+    near, far = pair
+    task = start(loop, loop.sock_recv(near, 10))
+    far.send(b"parent")
+    assert finish(loop, task) == b"parent"
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            signal.alarm(8)
+            task = start(loop, loop.sock_recv(near, 10))
+            far.send(b"child")
+            status = 0 if finish(loop, task) == b"child" else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    task = start(loop, loop.sock_recv(near, 10))
+    far.send(b"parent")
+    assert finish(loop, task) == b"parent"
+
+
+STOCK_TYPES = """
+import asyncio, socket, warnings
+warnings.simplefilter("ignore")
+import hotloop
+
+async def main():
+    loop = asyncio.get_running_loop()
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        task = loop.create_task(loop.sock_recv(near, 10))
+        await asyncio.sleep(0)
+        await loop.sock_sendall(far, b"data")
+        assert await task == b"data"
+        buffer = bytearray(10)
+        task = loop.create_task(loop.sock_recv_into(near, buffer))
+        await asyncio.sleep(0)
+        await loop.sock_sendall(far, b"data")
+        assert await task == 4
+        task = loop.create_task(loop.sock_recvfrom(near, 10))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+    assert await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+
+hotloop.run(main())
+print(hotloop._core.native)
+"""
+
+if hotloop._core.build_info()["debug"]:
+
+    @pytest.mark.timeout(60)
+    def test_calls_work_on_a_python_of_another_layout():
+        environment = child.environment(HOTLOOP_TEST_LAYOUT_SHIFT="state")
+        assert child.run_ok("-c", STOCK_TYPES, env=environment).strip() == "False"

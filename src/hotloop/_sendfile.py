@@ -6,6 +6,7 @@ plain, and whose fallback, which reads and sends, is used where the kernel refus
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -52,6 +53,12 @@ def _failure(error: OSError, sent: int, waited: bool) -> Exception:
     return error
 
 
+def _move(source: int, offset: int, sent: int) -> None:
+    """Have the file's position follow what was sent."""
+    if sent > 0 or _MOVES_ALWAYS:
+        os.lseek(source, offset, os.SEEK_SET)
+
+
 async def send_file(
     loop: Any, sock: socket.socket, file: Any, offset: int, count: int | None
 ) -> int:
@@ -66,6 +73,7 @@ async def send_file(
         return 0
     sent = 0
     waited = False
+    failed: OSError | None = None
     try:
         while not count or sent < count:
             if count:
@@ -77,18 +85,24 @@ async def send_file(
             except _NOT_NOW:
                 pass
             except OSError as error:
-                failed: OSError = error
+                failed = error
                 break
             else:
-                if done == 0:  # The end of the file.
-                    return sent
+                if done == 0:
+                    break  # The end of the file.
                 offset += done
                 sent += done
             await loop._sock_ready(sock, selectors.EVENT_WRITE)
             waited = True
-        else:
-            return sent
-    finally:
-        if sent > 0 or _MOVES_ALWAYS:
-            os.lseek(source, offset, os.SEEK_SET)
-    raise _failure(failed, sent, waited)
+    except Exception:
+        _move(source, offset, sent)
+        raise
+    except BaseException:  # Cancelled: the file may be closed by now, its number another's.
+        with contextlib.suppress(OSError, ValueError):
+            if file.fileno() == source:
+                _move(source, offset, sent)
+        raise
+    _move(source, offset, sent)
+    if failed is not None:
+        raise _failure(failed, sent, waited)
+    return sent
