@@ -159,6 +159,12 @@ class Loop:
         extra: object,
         /,
     ) -> _Transport: ...
+    def _make_read_pipe(
+        self, pipe: object, protocol: object, waiter: object, extra: object, /
+    ) -> asyncio.ReadTransport: ...
+    def _make_write_pipe(
+        self, pipe: object, protocol: object, waiter: object, extra: object, /
+    ) -> _Transport: ...
     def _listen(
         self,
         protocol_factory: object,

@@ -506,6 +506,16 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         )
         return ssl_protocol._app_transport
 
+    def _make_read_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        return self._make_read_pipe(pipe, protocol, waiter, extra)
+
+    def _make_write_pipe_transport(
+        self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
+    ) -> Any:
+        return self._make_write_pipe(pipe, protocol, waiter, extra)
+
     def _start_serving(
         self,
         protocol_factory: Any,

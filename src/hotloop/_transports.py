@@ -6,6 +6,9 @@ Called from ``hotloop._core`` by name; nothing here is public. Texts are asyncio
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import socket
 import sys
 import weakref
@@ -119,6 +122,65 @@ def what_datagrams_do() -> tuple[bool, int]:
     probe._buffer_size = 0
     probe.sendto(b"1")
     return sends_empty, probe._buffer_size - 1
+
+
+def log_closed_by_peer(transport: Any) -> None:
+    """Log in debug mode that the other end of a pipe was closed."""
+    logger.info("%r was closed by peer", transport)
+
+
+def read_pipe_failed(loop: Any, message: str, exception: BaseException, transport: Any) -> None:
+    """Report what ends a read pipe; EIO is how a terminal ends."""
+    if isinstance(exception, OSError) and exception.errno == errno.EIO:
+        if loop.get_debug():
+            logger.debug("%r: %s", transport, message, exc_info=exception)
+        return
+    loop.call_exception_handler(
+        {
+            "message": message,
+            "exception": exception,
+            "transport": transport,
+            "protocol": transport.get_protocol(),
+        }
+    )
+
+
+def warn_of_lost_pipe_write() -> None:
+    """Log that a protocol goes on writing to a pipe that is closed."""
+    logger.warning("pipe closed by peer or os.write(pipe, data) raised exception.")
+
+
+# Open files that were blocking, and how many transports use each: a terminal is often standard
+# input and output at once, and stays non-blocking until the last one ends.
+_unblocked: dict[tuple[int, int, int], int] = {}
+
+
+def _open_file(fd: int) -> tuple[int, int, int]:
+    """Return what tells open files apart: the two ends of a pipe are one inode."""
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino, fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+
+
+def begin_nonblocking(fd: int) -> bool:
+    """Make fd non-blocking; tell whether end_nonblocking() is to be called for it."""
+    file = _open_file(fd)
+    users = _unblocked.get(file, 0)
+    if users == 0 and not os.get_blocking(fd):
+        return False
+    os.set_blocking(fd, False)
+    _unblocked[file] = users + 1
+    return True
+
+
+def end_nonblocking(fd: int) -> None:
+    """Make fd blocking again if no other transport uses the same file."""
+    with contextlib.suppress(OSError):  # Closed behind the transport's back.
+        file = _open_file(fd)
+        users = _unblocked.pop(file, 0) - 1
+        if users > 0:
+            _unblocked[file] = users
+        else:
+            os.set_blocking(fd, True)
 
 
 def refuse_write(transport: Any, data: Any) -> None:

@@ -556,6 +556,16 @@ static PyMethodDef loop_methods[] = {
      METH_FASTCALL,
      "_make_datagram($self, sock, protocol, address, waiter, extra, /)\n--\n\nA transport "
      "of a datagram socket."},
+    {"_make_read_pipe",
+     FASTCALL(hl_api_make_read_pipe),
+     METH_FASTCALL,
+     "_make_read_pipe($self, pipe, protocol, waiter, extra, /)\n--\n\nA transport of the "
+     "reading end of a pipe."},
+    {"_make_write_pipe",
+     FASTCALL(hl_api_make_write_pipe),
+     METH_FASTCALL,
+     "_make_write_pipe($self, pipe, protocol, waiter, extra, /)\n--\n\nA transport of the "
+     "writing end of a pipe."},
     {"_listen",
      FASTCALL(hl_api_listen),
      METH_FASTCALL,

@@ -4,6 +4,7 @@
 
 #include "io/datagram.h"
 #include "io/listener.h"
+#include "io/pipe.h"
 #include "io/stream.h"
 #include "sched/cork.h"
 #include "sched/watch.h"
@@ -37,6 +38,41 @@ hl_api_make_stream(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         .context = args[5],
     };
     return hl_stream_make((hl_loop *)self, &arguments);
+}
+
+/* The four arguments of a pipe transport.  Returns 0, or -1 with TypeError. */
+static int
+pipe_arguments(const char *method, PyObject *const *args, Py_ssize_t nargs,
+               hl_transport_arguments *arguments)
+{
+    if (check_count(method, nargs, 4) < 0) {
+        return -1;
+    }
+    *arguments = (hl_transport_arguments){
+        .sock = args[0],
+        .protocol = args[1],
+        .waiter = args[2],
+        .extra = args[3],
+    };
+    return 0;
+}
+
+PyObject *
+hl_api_make_read_pipe(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    hl_transport_arguments arguments;
+    return pipe_arguments("_make_read_pipe", args, nargs, &arguments) < 0
+               ? NULL
+               : hl_pipe_make_reader((hl_loop *)self, &arguments);
+}
+
+PyObject *
+hl_api_make_write_pipe(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    hl_transport_arguments arguments;
+    return pipe_arguments("_make_write_pipe", args, nargs, &arguments) < 0
+               ? NULL
+               : hl_pipe_make_writer((hl_loop *)self, &arguments);
 }
 
 PyObject *

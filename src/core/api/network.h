@@ -6,6 +6,10 @@
 
 PyObject *hl_api_make_stream(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *hl_api_make_datagram(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *hl_api_make_read_pipe(PyObject *self, PyObject *const *args,
+                                Py_ssize_t nargs);
+PyObject *hl_api_make_write_pipe(PyObject *self, PyObject *const *args,
+                                 Py_ssize_t nargs);
 PyObject *hl_api_listen(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *hl_api_flush(PyObject *self, PyObject *unused);
 PyObject *hl_api_transport_of(PyObject *self, PyObject *descriptor);

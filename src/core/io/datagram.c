@@ -341,6 +341,7 @@ static const hl_transport_kind datagram_kind = {
     .on_writable = hl_datagram_on_writable,
     .flush = hl_datagram_flush,
     .resumed = datagram_resumed,
+    .is_socket = true,
 };
 
 /* Whether the kernel knows the receiver, by what get_extra_info("peername") says.  Asks for

@@ -8,11 +8,6 @@
 
 #include <errno.h>
 
-/* From this size of the last read on, the next one goes straight into a bytes object: below
- * it copying costs less than the memory that was not needed.  Reading into a fresh 256 KiB
- * object each time costs two page faults a message, more than all the rest. */
-enum { COPY_LIMIT = 16 * 1024 };
-
 static const char READ_ERROR[] = "Fatal read error on socket transport";
 
 /* -- reading ------------------------------------------------------------------------------------ */
@@ -44,45 +39,6 @@ stream_on_eof(hl_transport *stream)
                      : hl_transport_close(stream);
 }
 
-/* Receive into a bytes object.  *data is new and may be NULL with an error of the kernel
- * (returned as -errno, 0 for the end of the stream); -ENOMEM has MemoryError set. */
-static Py_ssize_t
-stream_receive(hl_transport *stream, PyObject **data)
-{
-    hl_loop *loop = stream->loop;
-    Py_ssize_t count;
-    *data = NULL;
-    if (stream->read_hint < COPY_LIMIT) {
-        char *buffer = hl_loop_read_buffer(loop);
-        if (buffer == NULL) {
-            return -ENOMEM;
-        }
-        count = hl_socket_recv(stream->fd, buffer, HL_READ_BUFFER_SIZE);
-        if (count <= 0) {
-            return count;
-        }
-        *data = PyBytes_FromStringAndSize(buffer, count);
-    }
-    else {
-        Py_ssize_t room = 2 * (Py_ssize_t)stream->read_hint;
-        room = room < HL_READ_BUFFER_SIZE ? room : HL_READ_BUFFER_SIZE;
-        *data = PyBytes_FromStringAndSize(NULL, room);
-        if (*data == NULL) {
-            return -ENOMEM;
-        }
-        count = hl_socket_recv(stream->fd, PyBytes_AS_STRING(*data), (size_t)room);
-        if (count <= 0) {
-            Py_CLEAR(*data);
-            return count;
-        }
-        if (count < room) {
-            _PyBytes_Resize(data, count); /* NULL with MemoryError on failure */
-        }
-    }
-    stream->read_hint = (uint32_t)count;
-    return *data != NULL ? count : -ENOMEM;
-}
-
 static int
 stream_read_failed(hl_transport *stream, Py_ssize_t error)
 {
@@ -99,7 +55,7 @@ static int
 stream_read_data(hl_transport *stream)
 {
     PyObject *data;
-    Py_ssize_t count = stream_receive(stream, &data);
+    Py_ssize_t count = hl_transport_receive(stream, hl_socket_recv, &data);
     if (count < 0) {
         return stream_read_failed(stream, count);
     }
@@ -208,6 +164,7 @@ static const hl_transport_kind stream_kind = {
     .on_readable = stream_on_readable,
     .on_writable = hl_stream_on_writable,
     .flush = hl_stream_flush,
+    .is_socket = true,
 };
 
 PyObject *

@@ -24,48 +24,10 @@ static const char WRITE_ERROR[] = "Fatal write error on socket transport";
 
 /* -- the queue ------------------------------------------------------------------------------------ */
 
-/* Append to the queue; steals owner.  Returns 0, or -1 with MemoryError. */
-static int
-stream_queue(hl_transport *stream, PyObject *owner, const char *data, size_t length)
-{
-    if (stream->queue == NULL) {
-        stream->queue = PyMem_Calloc(1, sizeof(*stream->queue));
-    }
-    if (stream->queue == NULL || hl_spans_reserve(stream->queue) < 0) {
-        Py_DECREF(owner);
-        PyErr_NoMemory();
-        return -1;
-    }
-    hl_spans_push(stream->queue, owner, data, length);
-    return 0;
-}
-
-/* Take what was sent off the front of a queue. */
-static void
-spans_sent(hl_spans *spans, size_t sent)
-{
-    PyObject *owner;
-    while ((owner = hl_spans_take_sent(spans, &sent)) != NULL) {
-        Py_DECREF(owner); /* exact bytes: runs no code */
-    }
-}
-
 static inline bool
 is_queued(const hl_transport *stream)
 {
     return stream->queue != NULL && stream->queue->count > 0;
-}
-
-/* The queue has something since now: wait for room in the kernel, and tell the protocol if
- * it is too much. */
-static int
-stream_wait_for_room(hl_transport *stream)
-{
-    if (!stream->is_write_watched &&
-        hl_transport_watch(stream, HL_POLL_WRITE, NULL) < 0) {
-        return -1;
-    }
-    return hl_flow_maybe_pause(stream);
 }
 
 /* -- held back ------------------------------------------------------------------------------------- */
@@ -77,12 +39,12 @@ stream_queue_corked(hl_transport *stream, hl_spans *corked)
     while (corked->count > 0) {
         const hl_span first = corked->items[corked->head];
         (void)hl_spans_take_first(corked);
-        if (stream_queue(stream, first.owner, first.data, first.length) < 0) {
-            spans_sent(corked, corked->size);
+        if (hl_transport_queue(stream, first.owner, first.data, first.length) < 0) {
+            hl_transport_sent(corked, corked->size);
             return -1;
         }
     }
-    return stream_wait_for_room(stream);
+    return hl_transport_wait_for_room(stream);
 }
 
 int
@@ -91,15 +53,15 @@ hl_stream_flush(hl_loop *loop, PyObject *self)
     hl_transport *stream = hl_transport_of(self);
     hl_spans *corked = &loop->corked_spans;
     if (stream->conn_lost > 0 || stream->is_lost) {
-        spans_sent(corked, corked->size);
+        hl_transport_sent(corked, corked->size);
         return 0;
     }
     ssize_t sent = hl_socket_send_spans(stream->fd, corked);
     if (sent < 0 && sent != -EAGAIN) {
-        spans_sent(corked, corked->size);
+        hl_transport_sent(corked, corked->size);
         return hl_transport_fail_errno(stream, (int)sent, WRITE_ERROR);
     }
-    spans_sent(corked, sent > 0 ? (size_t)sent : 0);
+    hl_transport_sent(corked, sent > 0 ? (size_t)sent : 0);
     if (corked->count == 0) {
         return 0;
     }
@@ -139,10 +101,11 @@ stream_send(hl_transport *stream, const hl_outgoing *piece)
     }
     const char *data;
     PyObject *owner = hl_outgoing_keep(piece, start, &data);
-    if (owner == NULL || stream_queue(stream, owner, data, piece->length - start) < 0) {
+    if (owner == NULL ||
+        hl_transport_queue(stream, owner, data, piece->length - start) < 0) {
         return -1;
     }
-    return stream_wait_for_room(stream);
+    return hl_transport_wait_for_room(stream);
 }
 
 /* The piece takes its way; nothing is refused any more. */
@@ -152,7 +115,8 @@ stream_put(hl_transport *stream, const hl_outgoing *piece)
     const char *data;
     if (is_queued(stream)) {
         PyObject *owner = hl_outgoing_keep(piece, 0, &data);
-        return owner == NULL || stream_queue(stream, owner, data, piece->length) < 0
+        return owner == NULL ||
+                       hl_transport_queue(stream, owner, data, piece->length) < 0
                    ? -1
                    : hl_flow_maybe_pause(stream);
     }
@@ -404,7 +368,7 @@ stream_write_queued(hl_transport *stream)
     if (sent < 0) {
         return stream_write_failed(stream, (int)sent);
     }
-    spans_sent(stream->queue, (size_t)sent);
+    hl_transport_sent(stream->queue, (size_t)sent);
     /* resume_writing() may write more, which must not be held back: a transport that is
      * closing would be lost before it. */
     if (hl_flow_maybe_resume(stream) < 0 ||

@@ -28,7 +28,8 @@ hl_transport_new(PyTypeObject *type, const hl_transport_kind *kind, hl_loop *loo
     transport->high_water = HIGH_WATER;
     transport->low_water = LOW_WATER;
     transport->loop = (hl_loop *)Py_NewRef((PyObject *)loop);
-    if (hl_watch_set_transport(loop, fd, (PyObject *)transport) < 0) {
+    if (kind->is_socket &&
+        hl_watch_set_transport(loop, fd, (PyObject *)transport) < 0) {
         Py_DECREF(transport);
         return NULL;
     }
@@ -192,6 +193,14 @@ transport_close_descriptor(hl_transport *transport)
     }
     PyObject *sock = transport->sock;
     transport->sock = NULL;
+    if (transport->was_blocking) {
+        PyObject *result =
+            PyObject_CallMethod(loop->state->transports, "end_nonblocking", "i", fd);
+        if (result == NULL) {
+            PyErr_WriteUnraisable((PyObject *)transport);
+        }
+        Py_XDECREF(result);
+    }
     if (sock != NULL) {
         PyObject *result = PyObject_CallMethod(sock, "close", NULL);
         if (result == NULL) {
@@ -493,11 +502,47 @@ hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject *context,
     return error;
 }
 
+/* -- the queue ----------------------------------------------------------------------------------------------- */
+
+int
+hl_transport_queue(hl_transport *transport, PyObject *owner, const char *data,
+                   size_t length)
+{
+    if (transport->queue == NULL) {
+        transport->queue = PyMem_Calloc(1, sizeof(*transport->queue));
+    }
+    if (transport->queue == NULL || hl_spans_reserve(transport->queue) < 0) {
+        Py_DECREF(owner);
+        PyErr_NoMemory();
+        return -1;
+    }
+    hl_spans_push(transport->queue, owner, data, length);
+    return 0;
+}
+
+void
+hl_transport_sent(hl_spans *spans, size_t sent)
+{
+    PyObject *owner;
+    while ((owner = hl_spans_take_sent(spans, &sent)) != NULL) {
+        Py_DECREF(owner); /* exact bytes: runs no code */
+    }
+}
+
+int
+hl_transport_wait_for_room(hl_transport *transport)
+{
+    if (!transport->is_write_watched &&
+        hl_transport_watch(transport, HL_POLL_WRITE, NULL) < 0) {
+        return -1;
+    }
+    return hl_flow_maybe_pause(transport);
+}
+
 /* -- the end --------------------------------------------------------------------------------------- */
 
-/* Schedule connection_lost(exc). */
-static int
-transport_lose_soon(hl_transport *transport, PyObject *exc)
+int
+hl_transport_lose_soon(hl_transport *transport, PyObject *exc)
 {
     hl_loop *loop = transport->loop;
     PyObject *lose =
@@ -534,7 +579,7 @@ hl_transport_close(hl_transport *transport)
     transport->conn_lost++;
     return hl_transport_unwatch(transport, HL_POLL_WRITE) < 0
                ? -1
-               : transport_lose_soon(transport, NULL);
+               : hl_transport_lose_soon(transport, NULL);
 }
 
 int
@@ -557,7 +602,7 @@ hl_transport_force_close(hl_transport *transport, PyObject *exc)
     if (hl_transport_unwatch(transport, HL_POLL_READ) < 0) {
         error = -1;
     }
-    return error < 0 ? -1 : transport_lose_soon(transport, exc);
+    return error < 0 ? -1 : hl_transport_lose_soon(transport, exc);
 }
 
 int

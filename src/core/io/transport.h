@@ -20,6 +20,7 @@
 #include "sched/loop.h"
 
 #include <stdint.h>
+#include <sys/types.h>
 
 struct hl_transport;
 
@@ -27,8 +28,9 @@ struct hl_transport;
 typedef struct {
     hl_run on_readable; /* entries that the turn pushes */
     hl_run on_writable;
-    hl_flush flush;                        /* sends loop->corked_spans */
+    hl_flush flush; /* sends loop->corked_spans; NULL if nothing is ever held back */
     int (*resumed)(struct hl_transport *); /* reading begins or goes on; may be NULL */
+    bool is_socket; /* has names and socket options, and owns its number in the loop */
 } hl_transport_kind;
 
 typedef struct hl_transport {
@@ -71,6 +73,7 @@ typedef struct hl_transport {
     bool is_buffered : 1; /* the protocol is a BufferedProtocol */
     bool is_read_watched : 1;
     bool is_write_watched : 1;
+    bool was_blocking : 1; /* of a pipe: O_NONBLOCK goes again at the end */
 } hl_transport;
 
 static inline hl_transport *
@@ -154,6 +157,15 @@ int hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject *context,
  * was made in context (NULL: the current one).  Returns 0, or -1 if it must leave the loop. */
 int hl_transport_report(hl_loop *loop, hl_transport *transport, PyObject *context,
                         PyObject *name);
+/* -- receiving (receive.c) --------------------------------------------------------------- */
+
+/* recv or read: at most length bytes; the count, 0 at the end, or -errno. */
+typedef ssize_t (*hl_receive)(int fd, void *buffer, size_t length);
+
+/* Receive once into a bytes object.  *data is new, or NULL: at the end of the stream (0 is
+ * returned) and on an error (-errno; -ENOMEM may have MemoryError set). */
+Py_ssize_t hl_transport_receive(hl_transport *transport, hl_receive receive,
+                                PyObject **data);
 
 /* -- the end ------------------------------------------------------------------------------ */
 
@@ -172,6 +184,20 @@ int hl_transport_fail_errno(hl_transport *transport, int error, const char *mess
 
 /* connection_lost(exc) now, then give everything up.  Returns 0 or -1. */
 int hl_transport_lose(hl_transport *transport, PyObject *exc);
+
+/* Append to the queue; steals owner.  Returns 0, or -1 with MemoryError. */
+int hl_transport_queue(hl_transport *transport, PyObject *owner, const char *data,
+                       size_t length);
+
+/* Take what was sent off the front of a queue of spans. */
+void hl_transport_sent(hl_spans *spans, size_t sent);
+
+/* Schedule connection_lost(exc); NULL: None. */
+int hl_transport_lose_soon(hl_transport *transport, PyObject *exc);
+
+/* The queue has something since now: wait for room in the kernel, and tell the protocol if
+ * it is too much. */
+int hl_transport_wait_for_room(hl_transport *transport);
 
 /* Drop the queued bytes. */
 void hl_transport_drop_queue(hl_transport *transport);
@@ -196,6 +222,36 @@ int hl_flow_maybe_resume(hl_transport *transport);
 
 /* The Python socket, made at first need; None once lost.  Borrowed, or NULL. */
 PyObject *hl_transport_socket(hl_transport *transport);
+
+/* Methods and getters for the tables of types that do not derive from _Transport. */
+PyObject *hl_transport_get_extra_info_method(PyObject *self, PyObject *const *args,
+                                             Py_ssize_t nargs, PyObject *kwnames);
+PyObject *hl_transport_set_protocol_method(PyObject *self, PyObject *protocol);
+PyObject *hl_transport_get_protocol_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_is_reading_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_pause_reading_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_resume_reading_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_start_reading_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_is_closing_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_call_connection_lost_method(PyObject *self, PyObject *exc);
+PyObject *hl_transport_get_extra(PyObject *self, void *closure);
+int hl_transport_set_extra(PyObject *self, PyObject *value, void *closure);
+PyObject *hl_transport_get_protocol_attribute(PyObject *self, void *closure);
+int hl_transport_set_protocol_attribute(PyObject *self, PyObject *value, void *closure);
+
+/* An owned object of the struct, None for NULL; closure is its offset. */
+PyObject *hl_transport_get_object(PyObject *self, void *closure);
+
+typedef enum {
+    HL_TRANSPORT_CLOSING,
+    HL_TRANSPORT_PAUSED,
+    HL_TRANSPORT_EOF,
+    HL_TRANSPORT_PROTOCOL_CONNECTED,
+    HL_TRANSPORT_PROTOCOL_PAUSED
+} hl_transport_flag;
+
+/* A flag as True or False; closure is an hl_transport_flag. */
+PyObject *hl_transport_get_flag(PyObject *self, void *closure);
 
 /* Imports what transports need, and makes the base type.  Returns 0 or -1. */
 int hl_transport_type_init(PyObject *module, hl_state *state);

@@ -92,7 +92,7 @@ static PyObject *
 make_extra(hl_transport *transport, PyObject *name)
 {
     const hl_state *state = hl_state_of((PyObject *)transport);
-    if (!PyUnicode_CheckExact(name)) {
+    if (!transport->kind->is_socket || !PyUnicode_CheckExact(name)) {
         return NULL;
     }
     if (PyUnicode_Compare(name, state->str.peername) == 0) {
@@ -131,9 +131,9 @@ extra_lookup(hl_transport *transport, PyObject *name, PyObject **value)
     return PyDict_SetItem(transport->extra, name, *value);
 }
 
-static PyObject *
-transport_get_extra_info(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                         PyObject *kwnames)
+PyObject *
+hl_transport_get_extra_info_method(PyObject *self, PyObject *const *args,
+                                   Py_ssize_t nargs, PyObject *kwnames)
 {
     hl_transport *transport = hl_transport_of(self);
     const hl_state *state = hl_state_of(self);
@@ -156,8 +156,8 @@ transport_get_extra_info(PyObject *self, PyObject *const *args, Py_ssize_t nargs
 }
 
 /* The dict with everything in it, for code that reads transport._extra. */
-static PyObject *
-get_extra(PyObject *self, void *closure)
+PyObject *
+hl_transport_get_extra(PyObject *self, void *closure)
 {
     hl_transport *transport = hl_transport_of(self);
     const hl_state *state = hl_state_of(self);
@@ -174,8 +174,8 @@ get_extra(PyObject *self, void *closure)
     return Py_NewRef(transport->extra);
 }
 
-static int
-set_extra(PyObject *self, PyObject *value, void *closure)
+int
+hl_transport_set_extra(PyObject *self, PyObject *value, void *closure)
 {
     if (value == NULL || !PyDict_Check(value)) {
         PyErr_SetString(PyExc_TypeError, "_extra must be a dict");
@@ -187,8 +187,8 @@ set_extra(PyObject *self, PyObject *value, void *closure)
 
 /* -- protocol ------------------------------------------------------------------------------------ */
 
-static PyObject *
-transport_set_protocol(PyObject *self, PyObject *protocol)
+PyObject *
+hl_transport_set_protocol_method(PyObject *self, PyObject *protocol)
 {
     hl_transport *transport = hl_transport_of(self);
     if (transport->loop == NULL) {
@@ -203,25 +203,26 @@ transport_set_protocol(PyObject *self, PyObject *protocol)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-transport_get_protocol(PyObject *self, PyObject *unused)
+PyObject *
+hl_transport_get_protocol_method(PyObject *self, PyObject *unused)
 {
     PyObject *protocol = hl_transport_of(self)->protocol;
     return Py_NewRef(protocol != NULL ? protocol : Py_None);
 }
 
-static int
-set_protocol_attribute(PyObject *self, PyObject *value, void *closure)
+int
+hl_transport_set_protocol_attribute(PyObject *self, PyObject *value, void *closure)
 {
-    PyObject *result = transport_set_protocol(self, value != NULL ? value : Py_None);
+    PyObject *result =
+        hl_transport_set_protocol_method(self, value != NULL ? value : Py_None);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }
 
-static PyObject *
-get_protocol_attribute(PyObject *self, void *closure)
+PyObject *
+hl_transport_get_protocol_attribute(PyObject *self, void *closure)
 {
-    return transport_get_protocol(self, NULL);
+    return hl_transport_get_protocol_method(self, NULL);
 }
 
 /* -- reading ---------------------------------------------------------------------------------------- */
@@ -247,14 +248,14 @@ transport_reads(const hl_transport *transport)
     return !transport->is_closing && !transport->is_paused;
 }
 
-static PyObject *
-transport_is_reading(PyObject *self, PyObject *unused)
+PyObject *
+hl_transport_is_reading_method(PyObject *self, PyObject *unused)
 {
     return PyBool_FromLong(transport_reads(hl_transport_of(self)));
 }
 
-static PyObject *
-transport_pause_reading(PyObject *self, PyObject *unused)
+PyObject *
+hl_transport_pause_reading_method(PyObject *self, PyObject *unused)
 {
     hl_transport *transport = hl_transport_of(self);
     if (!transport_reads(transport)) {
@@ -268,8 +269,8 @@ transport_pause_reading(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-transport_resume_reading(PyObject *self, PyObject *unused)
+PyObject *
+hl_transport_resume_reading_method(PyObject *self, PyObject *unused)
 {
     hl_transport *transport = hl_transport_of(self);
     if (transport->is_closing || !transport->is_paused) {
@@ -283,8 +284,8 @@ transport_resume_reading(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
-static PyObject *
-transport_start_reading(PyObject *self, PyObject *unused)
+PyObject *
+hl_transport_start_reading_method(PyObject *self, PyObject *unused)
 {
     if (hl_transport_start_reading(hl_transport_of(self), NULL) < 0) {
         return NULL;
@@ -294,8 +295,8 @@ transport_start_reading(PyObject *self, PyObject *unused)
 
 /* -- closing ---------------------------------------------------------------------------------------- */
 
-static PyObject *
-transport_is_closing(PyObject *self, PyObject *unused)
+PyObject *
+hl_transport_is_closing_method(PyObject *self, PyObject *unused)
 {
     return PyBool_FromLong(hl_transport_of(self)->is_closing);
 }
@@ -332,8 +333,8 @@ transport_abort(PyObject *self, PyObject *unused)
     return transport_force_close(self, Py_None);
 }
 
-static PyObject *
-transport_call_connection_lost(PyObject *self, PyObject *exc)
+PyObject *
+hl_transport_call_connection_lost_method(PyObject *self, PyObject *exc)
 {
     if (hl_transport_lose(hl_transport_of(self), exc) < 0) {
         return NULL;
@@ -540,33 +541,25 @@ get_sock(PyObject *self, void *closure)
 }
 
 /* An object field; NULL shows as None.  closure is the offset. */
-static PyObject *
-get_object(PyObject *self, void *closure)
+PyObject *
+hl_transport_get_object(PyObject *self, void *closure)
 {
     PyObject *value = *(PyObject **)((char *)self + (size_t)closure);
     return Py_NewRef(value != NULL ? value : Py_None);
 }
 
-typedef enum {
-    FLAG_CLOSING,
-    FLAG_PAUSED,
-    FLAG_EOF,
-    FLAG_PROTOCOL_CONNECTED,
-    FLAG_PROTOCOL_PAUSED
-} flag;
-
-static PyObject *
-get_flag(PyObject *self, void *closure)
+PyObject *
+hl_transport_get_flag(PyObject *self, void *closure)
 {
     const hl_transport *transport = hl_transport_of(self);
-    switch ((flag)(size_t)closure) {
-    case FLAG_CLOSING:
+    switch ((hl_transport_flag)(size_t)closure) {
+    case HL_TRANSPORT_CLOSING:
         return PyBool_FromLong(transport->is_closing);
-    case FLAG_PAUSED:
+    case HL_TRANSPORT_PAUSED:
         return PyBool_FromLong(transport->is_paused);
-    case FLAG_EOF:
+    case HL_TRANSPORT_EOF:
         return PyBool_FromLong(transport->is_eof_written);
-    case FLAG_PROTOCOL_CONNECTED:
+    case HL_TRANSPORT_PROTOCOL_CONNECTED:
         return PyBool_FromLong(transport->is_protocol_connected);
     default:
         return PyBool_FromLong(transport->is_protocol_paused);
@@ -613,41 +606,41 @@ get_buffer(PyObject *self, void *closure)
 
 static PyMethodDef transport_methods[] = {
     {"get_extra_info",
-     FASTCALL(transport_get_extra_info),
+     FASTCALL(hl_transport_get_extra_info_method),
      METH_FASTCALL | METH_KEYWORDS,
      "get_extra_info($self, name, default=None)\n--\n\nReturn information about the "
      "transport or its socket.\n\n" ASYNCIO_PROTOCOL "BaseTransport.get_extra_info"},
     {"set_protocol",
-     transport_set_protocol,
+     hl_transport_set_protocol_method,
      METH_O,
      "set_protocol($self, protocol)\n--\n\nCall protocol from now on.\n\n" ASYNCIO_PROTOCOL
      "BaseTransport.set_protocol"},
     {"get_protocol",
-     transport_get_protocol,
+     hl_transport_get_protocol_method,
      METH_NOARGS,
      "get_protocol($self)\n--\n\nReturn the current protocol.\n\n" ASYNCIO_PROTOCOL
      "BaseTransport.get_protocol"},
     {"is_reading",
-     transport_is_reading,
+     hl_transport_is_reading_method,
      METH_NOARGS,
      "is_reading($self)\n--\n\nReturn True if the transport receives.\n\n" ASYNCIO_PROTOCOL
      "ReadTransport.is_reading"},
     {"pause_reading",
-     transport_pause_reading,
+     hl_transport_pause_reading_method,
      METH_NOARGS,
      "pause_reading($self)\n--\n\nReceive nothing until resume_reading().\n\n" ASYNCIO_PROTOCOL
      "ReadTransport.pause_reading"},
     {"resume_reading",
-     transport_resume_reading,
+     hl_transport_resume_reading_method,
      METH_NOARGS,
      "resume_reading($self)\n--\n\nReceive again.\n\n" ASYNCIO_PROTOCOL
      "ReadTransport.resume_reading"},
     {"_start_reading",
-     transport_start_reading,
+     hl_transport_start_reading_method,
      METH_NOARGS,
      "_start_reading($self)\n--\n\nBegin to receive, if neither closed nor paused."},
     {"is_closing",
-     transport_is_closing,
+     hl_transport_is_closing_method,
      METH_NOARGS,
      "is_closing($self)\n--\n\nReturn True if the transport is closed or closing.\n\n" ASYNCIO_PROTOCOL
      "BaseTransport.is_closing"},
@@ -671,7 +664,7 @@ static PyMethodDef transport_methods[] = {
      "_fatal_error($self, exc, message='Fatal error on transport')\n--\n\nReport exc and "
      "close."},
     {"_call_connection_lost",
-     transport_call_connection_lost,
+     hl_transport_call_connection_lost_method,
      METH_O,
      "_call_connection_lost($self, exc)\n--\n\nTell the protocol, and give the socket up."},
     {"get_write_buffer_limits",
@@ -716,24 +709,29 @@ static PyMethodDef transport_methods[] = {
 };
 
 #define OBJECT(name, field)                                                            \
-    {name, get_object, NULL, NULL, (void *)offsetof(hl_transport, field)}
-#define FLAG(name, flag) {name, get_flag, NULL, NULL, (void *)(size_t)(flag)}
+    {name, hl_transport_get_object, NULL, NULL, (void *)offsetof(hl_transport, field)}
+#define FLAG(name, flag)                                                               \
+    {name, hl_transport_get_flag, NULL, NULL, (void *)(size_t)(flag)}
 
 static PyGetSetDef transport_getset[] = {
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
-    {"_extra", get_extra, set_extra, NULL, NULL},
+    {"_extra", hl_transport_get_extra, hl_transport_set_extra, NULL, NULL},
     {"_sock", get_sock, NULL, NULL, NULL},
-    {"_protocol", get_protocol_attribute, set_protocol_attribute, NULL, NULL},
+    {"_protocol",
+     hl_transport_get_protocol_attribute,
+     hl_transport_set_protocol_attribute,
+     NULL,
+     NULL},
     {"_buffer", get_buffer, NULL, NULL, NULL},
     {"_conn_lost", get_conn_lost, NULL, NULL, NULL},
     OBJECT("_loop", loop),
     OBJECT("_server", server),
     OBJECT("_empty_waiter", empty_waiter),
-    FLAG("_closing", FLAG_CLOSING),
-    FLAG("_paused", FLAG_PAUSED),
-    FLAG("_eof", FLAG_EOF),
-    FLAG("_protocol_connected", FLAG_PROTOCOL_CONNECTED),
-    FLAG("_protocol_paused", FLAG_PROTOCOL_PAUSED),
+    FLAG("_closing", HL_TRANSPORT_CLOSING),
+    FLAG("_paused", HL_TRANSPORT_PAUSED),
+    FLAG("_eof", HL_TRANSPORT_EOF),
+    FLAG("_protocol_connected", HL_TRANSPORT_PROTOCOL_CONNECTED),
+    FLAG("_protocol_paused", HL_TRANSPORT_PROTOCOL_PAUSED),
     {"_high_water", get_size, NULL, NULL, (void *)offsetof(hl_transport, high_water)},
     {"_low_water", get_size, NULL, NULL, (void *)offsetof(hl_transport, low_water)},
     {NULL, NULL, NULL, NULL, NULL},

@@ -5,6 +5,7 @@
 #include "api/loop_type.h"
 #include "io/datagram.h"
 #include "io/listener.h"
+#include "io/pipe.h"
 #include "io/numeric.h"
 #include "io/sock_call.h"
 #include "io/stream.h"
@@ -217,6 +218,9 @@ static PyMethodDef core_functions[] = {
     X(StreamType)                                                                      \
     X(DatagramType)                                                                    \
     X(ListenerType)                                                                    \
+    X(ReadPipeType)                                                                    \
+    X(WritePipeType)                                                                   \
+    X(StockReadTransportType)                                                          \
     X(StockBaseTransportType)                                                          \
     X(StockDatagramTransportType)                                                      \
     X(FlowControlMixinType)                                                            \
@@ -394,6 +398,7 @@ import_transports(hl_state *state)
     static const import_entry from_transports[] = {
         IMPORT(StockBaseTransportType, "BaseTransport"),
         IMPORT(StockDatagramTransportType, "DatagramTransport"),
+        IMPORT(StockReadTransportType, "ReadTransport"),
         IMPORT(FlowControlMixinType, "_FlowControlMixin"),
     };
     static const import_entry from_protocols[] = {
@@ -469,7 +474,8 @@ make_io_types(PyObject *module, hl_state *state)
     return hl_transport_type_init(module, state) < 0 ||
                    hl_stream_type_init(module, state) < 0 ||
                    hl_datagram_type_init(module, state) < 0 ||
-                   hl_listener_type_init(module, state) < 0
+                   hl_listener_type_init(module, state) < 0 ||
+                   hl_pipe_types_init(module, state) < 0
                ? -1
                : 0;
 }

@@ -137,6 +137,8 @@ typedef struct {
     PyTypeObject *StreamType;
     PyTypeObject *DatagramType;
     PyTypeObject *ListenerType;
+    PyTypeObject *ReadPipeType;
+    PyTypeObject *WritePipeType;
 
     /* asyncio's types that ours derive from or treat specially. */
     PyTypeObject *StockFutureType;
@@ -146,6 +148,7 @@ typedef struct {
     PyTypeObject *StockThreadSafeHandleType; /* NULL before 3.14 */
     PyTypeObject *StockBaseTransportType;
     PyTypeObject *StockDatagramTransportType;
+    PyTypeObject *StockReadTransportType;
     PyTypeObject *FlowControlMixinType;
     PyTypeObject *BufferedProtocolType;
 

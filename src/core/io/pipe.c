@@ -1,0 +1,407 @@
+/* Making pipe transports, and reading: see pipe.h. */
+#include "io/pipe.h"
+
+#include "poll/pipe.h"
+#include "py/error.h"
+#include "py/types.h"
+#include "sched/cork.h"
+#include "task/future_callbacks.h"
+
+#include <errno.h>
+#include <structmember.h>
+#include <sys/stat.h>
+
+static const char READ_ERROR[] = "Fatal read error on pipe transport";
+
+int
+hl_pipe_log_closed(hl_transport *pipe)
+{
+    if (!pipe->loop->is_debug) {
+        return 0;
+    }
+    PyObject *result = PyObject_CallMethod(
+        pipe->loop->state->transports, "log_closed_by_peer", "O", (PyObject *)pipe);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int
+hl_pipe_set_file(PyObject *self, PyObject *value, void *closure)
+{
+    hl_transport *pipe = hl_transport_of(self);
+    if (value != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "_pipe can only be set to None");
+        return -1;
+    }
+    int error = hl_transport_unwatch(pipe, HL_POLL_READ);
+    if (hl_transport_unwatch(pipe, HL_POLL_WRITE) < 0) {
+        error = -1;
+    }
+    pipe->is_lost = true;
+    Py_CLEAR(pipe->sock);
+    return error;
+}
+
+/* -- reading --------------------------------------------------------------------------------- */
+
+/* Read no more and schedule connection_lost(exc), once. */
+static int
+reader_end(hl_transport *pipe, PyObject *exc)
+{
+    if (pipe->conn_lost > 0) {
+        return 0;
+    }
+    pipe->is_closing = true;
+    pipe->conn_lost++;
+    return hl_transport_unwatch(pipe, HL_POLL_READ) < 0
+               ? -1
+               : hl_transport_lose_soon(pipe, exc);
+}
+
+/* A terminal whose other side is gone gives EIO, which is a usual end; all else is told. */
+static int
+reader_failed(hl_transport *pipe, int error)
+{
+    if (!(error == -ENOMEM && PyErr_Occurred())) {
+        hl_error_set(error);
+    }
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *result = PyObject_CallMethod(pipe->loop->state->transports,
+                                           "read_pipe_failed",
+                                           "OsOO",
+                                           (PyObject *)pipe->loop,
+                                           READ_ERROR,
+                                           exception,
+                                           (PyObject *)pipe);
+    int failed = result == NULL ? -1 : reader_end(pipe, exception);
+    Py_XDECREF(result);
+    Py_DECREF(exception);
+    return failed;
+}
+
+/* The other side is closed: eof_received(), then connection_lost(None), each an entry. */
+static int
+reader_on_eof(hl_transport *pipe)
+{
+    hl_loop *loop = pipe->loop;
+    if (hl_pipe_log_closed(pipe) < 0) {
+        return -1;
+    }
+    pipe->is_closing = true;
+    if (hl_transport_unwatch(pipe, HL_POLL_READ) < 0) {
+        return -1;
+    }
+    PyObject *eof = PyObject_GetAttr(pipe->protocol, loop->state->str.eof_received);
+    int error =
+        eof != NULL
+            ? hl_call_soon(loop->state, (PyObject *)loop, eof, NULL, pipe->context)
+            : -1;
+    Py_XDECREF(eof);
+    return error < 0 ? -1 : reader_end(pipe, NULL);
+}
+
+static int
+reader_read(hl_transport *pipe)
+{
+    PyObject *data;
+    Py_ssize_t count = hl_transport_receive(pipe, hl_pipe_read, &data);
+    if (count == -EAGAIN) {
+        return 0;
+    }
+    if (count < 0) {
+        return reader_failed(pipe, (int)count);
+    }
+    if (count == 0) {
+        return reader_on_eof(pipe);
+    }
+    PyObject *result =
+        hl_transport_call(pipe, pipe->loop->state->str.data_received, data);
+    Py_DECREF(data);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1; /* as asyncio: reported, and the pipe goes on */
+}
+
+/* hl_run of a read event. */
+static int
+reader_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
+{
+    hl_transport *pipe = hl_transport_of(self);
+    if (hl_transport_is_stale(loop, pipe->is_read_watched, pipe->read_since)) {
+        return 0;
+    }
+    return hl_transport_run(
+        loop, pipe, pipe->read_context, reader_read, loop->state->str._read_ready);
+}
+
+static const hl_transport_kind reader_kind = {.on_readable = reader_on_readable};
+
+static PyObject *
+reader_read_ready(PyObject *self, PyObject *unused)
+{
+    hl_transport *pipe = hl_transport_of(self);
+    if (!pipe->is_lost && reader_read(pipe) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+reader_close(PyObject *self, PyObject *unused)
+{
+    hl_transport *pipe = hl_transport_of(self);
+    if (!pipe->is_closing && reader_end(pipe, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+reader_repr(PyObject *self)
+{
+    const hl_transport *pipe = hl_transport_of(self);
+    const char *state = pipe->is_lost ? " closed" : pipe->is_closing ? " closing" : "";
+    const char *activity = pipe->is_lost                                 ? "closed"
+                           : pipe->loop == NULL || pipe->loop->is_closed ? "open"
+                           : pipe->is_read_watched                       ? "polling"
+                                                                         : "idle";
+    return PyUnicode_FromFormat(
+        "<_UnixReadPipeTransport%s fd=%d %s>", state, pipe->fd, activity);
+}
+
+/* -- making ------------------------------------------------------------------------------------- */
+
+/* The descriptor of a file object that may be a pipe; -1 with an exception. */
+static int
+pipe_descriptor(PyObject *file, const char *refusal, mode_t *mode)
+{
+    struct stat status;
+    PyObject *number = PyObject_CallMethod(file, "fileno", NULL);
+    int fd = number != NULL ? PyLong_AsInt(number) : -1;
+    Py_XDECREF(number);
+    if (fd < 0) {
+        return PyErr_Occurred() ? -1 : hl_error_set(-EBADF);
+    }
+    if (fstat(fd, &status) < 0) {
+        return hl_error_set(-errno);
+    }
+    *mode = status.st_mode;
+    if (!S_ISFIFO(*mode) && !S_ISSOCK(*mode) && !S_ISCHR(*mode)) {
+        PyErr_SetString(PyExc_ValueError, refusal);
+        return -1;
+    }
+    return fd;
+}
+
+/* Set O_NONBLOCK; the transport knows afterwards whether to clear it.  Returns 0 or -1. */
+static int
+pipe_unblock(hl_transport *pipe)
+{
+    PyObject *answer = PyObject_CallMethod(
+        pipe->loop->state->transports, "begin_nonblocking", "i", pipe->fd);
+    if (answer == NULL) {
+        return -1;
+    }
+    pipe->was_blocking = answer == Py_True;
+    Py_DECREF(answer);
+    return 0;
+}
+
+/* Extra information: what was given, and the file.  Returns 0 or -1. */
+static int
+pipe_fill(hl_transport *pipe, const hl_transport_arguments *arguments)
+{
+    PyObject *extra = arguments->extra;
+    pipe->extra = PyDict_New();
+    if (pipe->extra == NULL ||
+        (extra != NULL && extra != Py_None && PyDict_Update(pipe->extra, extra) < 0) ||
+        PyDict_SetItemString(pipe->extra, "pipe", arguments->sock) < 0 ||
+        hl_transport_set_protocol(pipe, arguments->protocol) < 0) {
+        return -1;
+    }
+    return pipe_unblock(pipe);
+}
+
+static hl_transport *
+pipe_new(PyTypeObject *type, const hl_transport_kind *kind, hl_loop *loop, int fd,
+         const hl_transport_arguments *arguments)
+{
+    hl_transport *pipe = hl_transport_new(type, kind, loop, fd, AF_UNSPEC);
+    if (pipe == NULL) {
+        return NULL;
+    }
+    if (pipe_fill(pipe, arguments) < 0) {
+        pipe->fd = -1; /* stays the caller's: nothing to close */
+        Py_CLEAR(pipe->protocol);
+        Py_DECREF(pipe);
+        return NULL;
+    }
+    pipe->sock = Py_NewRef(arguments->sock); /* from here on it owns the file */
+    return pipe;
+}
+
+PyObject *
+hl_pipe_make_reader(hl_loop *loop, const hl_transport_arguments *arguments)
+{
+    mode_t mode;
+    int fd = pipe_descriptor(
+        arguments->sock, "Pipe transport is for pipes/sockets only.", &mode);
+    if (fd < 0) {
+        return NULL;
+    }
+    hl_transport *pipe =
+        pipe_new(loop->state->ReadPipeType, &reader_kind, loop, fd, arguments);
+    if (pipe != NULL && hl_transport_begin(pipe, arguments->waiter) < 0) {
+        Py_CLEAR(pipe);
+    }
+    return (PyObject *)pipe;
+}
+
+PyObject *
+hl_pipe_make_writer(hl_loop *loop, const hl_transport_arguments *arguments)
+{
+    mode_t mode;
+    int fd = pipe_descriptor(
+        arguments->sock,
+        "Pipe transport is only for pipes, sockets and character devices",
+        &mode);
+    if (fd < 0) {
+        return NULL;
+    }
+    hl_transport *pipe =
+        pipe_new(loop->state->WritePipeType, &hl_pipe_writer_kind, loop, fd, arguments);
+    if (pipe == NULL) {
+        return NULL;
+    }
+    /* A character device says nothing when its other side goes: it is not watched. */
+    pipe->is_paused = S_ISCHR(mode);
+    if (hl_transport_begin(pipe, arguments->waiter) < 0) {
+        Py_CLEAR(pipe);
+    }
+    return (PyObject *)pipe;
+}
+
+/* -- the type of read pipes ----------------------------------------------------------------------- */
+
+#define FASTCALL(function) (PyCFunction)(void (*)(void)) function
+#define ASYNCIO_PROTOCOL                                                               \
+    "https://docs.python.org/3/library/asyncio-protocol.html#asyncio."
+
+static PyMethodDef reader_methods[] = {
+    {"get_extra_info",
+     FASTCALL(hl_transport_get_extra_info_method),
+     METH_FASTCALL | METH_KEYWORDS,
+     "get_extra_info($self, name, default=None)\n--\n\nReturn information: the name \"pipe\" "
+     "gives the file.\n\n" ASYNCIO_PROTOCOL "BaseTransport.get_extra_info"},
+    {"set_protocol",
+     hl_transport_set_protocol_method,
+     METH_O,
+     "set_protocol($self, protocol)\n--\n\nCall protocol from now on."},
+    {"get_protocol",
+     hl_transport_get_protocol_method,
+     METH_NOARGS,
+     "get_protocol($self)\n--\n\nReturn the current protocol."},
+    {"is_reading",
+     hl_transport_is_reading_method,
+     METH_NOARGS,
+     "is_reading($self)\n--\n\nReturn True if the transport receives."},
+    {"pause_reading",
+     hl_transport_pause_reading_method,
+     METH_NOARGS,
+     "pause_reading($self)\n--\n\nReceive nothing until resume_reading()."},
+    {"resume_reading",
+     hl_transport_resume_reading_method,
+     METH_NOARGS,
+     "resume_reading($self)\n--\n\nReceive again."},
+    {"_start_reading",
+     hl_transport_start_reading_method,
+     METH_NOARGS,
+     "_start_reading($self)\n--\n\nBegin to receive, if neither closed nor paused."},
+    {"is_closing",
+     hl_transport_is_closing_method,
+     METH_NOARGS,
+     "is_closing($self)\n--\n\nReturn True if the transport is closed or closing."},
+    {"close",
+     reader_close,
+     METH_NOARGS,
+     "close($self)\n--\n\nClose.  Not thread-safe.\n\n" ASYNCIO_PROTOCOL
+     "BaseTransport.close"},
+    {"_read_ready",
+     reader_read_ready,
+     METH_NOARGS,
+     "_read_ready($self)\n--\n\nReceive once and tell the protocol."},
+    {"_call_connection_lost",
+     hl_transport_call_connection_lost_method,
+     METH_O,
+     "_call_connection_lost($self, exc)\n--\n\nTell the protocol, and give the file up."},
+    {NULL, NULL, 0, NULL},
+};
+
+#define OBJECT(name, field)                                                            \
+    {name, hl_transport_get_object, NULL, NULL, (void *)offsetof(hl_transport, field)}
+#define FLAG(name, flag)                                                               \
+    {name, hl_transport_get_flag, NULL, NULL, (void *)(size_t)(flag)}
+
+static PyGetSetDef reader_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {"_extra", hl_transport_get_extra, hl_transport_set_extra, NULL, NULL},
+    {"_protocol",
+     hl_transport_get_protocol_attribute,
+     hl_transport_set_protocol_attribute,
+     NULL,
+     NULL},
+    OBJECT("_loop", loop),
+    {"_pipe",
+     hl_transport_get_object,
+     hl_pipe_set_file,
+     NULL,
+     (void *)offsetof(hl_transport, sock)},
+    FLAG("_closing", HL_TRANSPORT_CLOSING),
+    FLAG("_paused", HL_TRANSPORT_PAUSED),
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMemberDef reader_members[] = {
+    {"_fileno", T_INT, offsetof(hl_transport, fd), READONLY, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(hl_transport, dict), READONLY, NULL},
+    {"__weaklistoffset__",
+     T_PYSSIZET,
+     offsetof(hl_transport, weakrefs),
+     READONLY,
+     NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyType_Slot reader_slots[] = {
+    {Py_tp_doc, "The reading end of a pipe.\n\n" ASYNCIO_PROTOCOL "ReadTransport"},
+    {Py_tp_traverse, hl_transport_traverse},
+    {Py_tp_clear, hl_transport_clear},
+    {Py_tp_dealloc, hl_transport_dealloc},
+    {Py_tp_finalize, hl_transport_finalize},
+    {Py_tp_repr, reader_repr},
+    {Py_tp_methods, reader_methods},
+    {Py_tp_getset, reader_getset},
+    {Py_tp_members, reader_members},
+    {0, NULL},
+};
+
+static PyType_Spec reader_spec = {
+    .name = "hotloop._core._UnixReadPipeTransport",
+    .basicsize = sizeof(hl_transport),
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = reader_slots,
+};
+
+int
+hl_pipe_types_init(PyObject *module, hl_state *state)
+{
+    state->ReadPipeType =
+        hl_type_new(module, &reader_spec, state->StockReadTransportType, NULL);
+    PyObject *size = PyLong_FromLong(HL_READ_BUFFER_SIZE);
+    int error =
+        state->ReadPipeType == NULL || size == NULL
+            ? -1
+            : PyObject_SetAttrString((PyObject *)state->ReadPipeType, "max_size", size);
+    Py_XDECREF(size);
+    return error < 0 ? -1 : hl_pipe_writer_type_init(module, state);
+}

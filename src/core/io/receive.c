@@ -1,0 +1,48 @@
+/* Receiving into bytes objects of the right size: part of transport.h. */
+#include "io/transport.h"
+
+#include "sched/cork.h"
+
+#include <errno.h>
+
+/* From this size of the last read on, the next one goes straight into a bytes object: below
+ * it copying costs less than the memory that was not needed.  Reading into a fresh 256 KiB
+ * object each time costs two page faults a message, more than all the rest. */
+enum { COPY_LIMIT = 16 * 1024 };
+
+Py_ssize_t
+hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **data)
+{
+    hl_loop *loop = transport->loop;
+    Py_ssize_t count;
+    *data = NULL;
+    if (transport->read_hint < COPY_LIMIT) {
+        char *buffer = hl_loop_read_buffer(loop);
+        if (buffer == NULL) {
+            return -ENOMEM;
+        }
+        count = receive(transport->fd, buffer, HL_READ_BUFFER_SIZE);
+        if (count <= 0) {
+            return count;
+        }
+        *data = PyBytes_FromStringAndSize(buffer, count);
+    }
+    else {
+        Py_ssize_t room = 2 * (Py_ssize_t)transport->read_hint;
+        room = room < HL_READ_BUFFER_SIZE ? room : HL_READ_BUFFER_SIZE;
+        *data = PyBytes_FromStringAndSize(NULL, room);
+        if (*data == NULL) {
+            return -ENOMEM;
+        }
+        count = receive(transport->fd, PyBytes_AS_STRING(*data), (size_t)room);
+        if (count <= 0) {
+            Py_CLEAR(*data);
+            return count;
+        }
+        if (count < room) {
+            _PyBytes_Resize(data, count); /* NULL with MemoryError on failure */
+        }
+    }
+    transport->read_hint = (uint32_t)count;
+    return *data != NULL ? count : -ENOMEM;
+}
