@@ -1,0 +1,437 @@
+"""Corners of the transports: private methods that code calls, wrong calls, ends of every kind.
+
+Each scenario runs on asyncio and on hotloop and must come out the same.
+"""
+
+import asyncio
+import contextlib
+import errno
+import gc
+import os
+import socket
+import struct
+import time
+import warnings
+
+import pytest
+from support.differential import assert_same_on_both, collect_reports, normalized, outcome_of
+from support.protocols import BufferedRecorder, Recorder, receive_available, settle, wire
+
+BIG = bytes(range(256)) * 8192  # 2 MiB, more than a pair of sockets takes at once
+HUGE = BIG * 8  # More than a TCP connection takes.
+
+
+def same(scenario):
+    """Run the coroutine function on both loops; return the common (value, reports)."""
+
+    def run(loop):
+        reports = collect_reports(loop)
+        return loop.run_until_complete(scenario()), reports
+
+    kind, *value = assert_same_on_both(run)
+    assert kind == "returned", value
+    return value[0]
+
+
+def reset(sock):
+    """Close a TCP socket with a reset in place of an end."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+@contextlib.asynccontextmanager
+async def tcp_wire(protocol):
+    """Yield (transport, peer) of a TCP connection, the peer as a plain socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: protocol, *listening.getsockname()
+        )
+        peer, _ = listening.accept()
+        try:
+            yield transport, peer
+        finally:
+            transport.abort()
+            await settle()
+            peer.close()
+
+
+def queued(transport):
+    """Return the bytes that wait in a transport; asyncio keeps them in different ways."""
+    buffer = transport._buffer
+    return bytes(buffer) if isinstance(buffer, (bytes, bytearray)) else b"".join(buffer)
+
+
+# -- how a connection ends --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Recorder, BufferedRecorder])
+@pytest.mark.parametrize("is_queued", [False, True], ids=["idle", "writing"])
+def test_a_reset_ends_the_connection(kind, is_queued):
+    """connection_lost() gets the error, whatever way the protocol takes data."""
+
+    async def scenario():
+        protocol = kind()
+        async with tcp_wire(protocol) as (transport, peer):
+            if is_queued:
+                transport.write(HUGE)
+            reset(peer)
+            await protocol.lost
+            return [entry for entry in protocol.log if entry[1] != "data"]
+
+    log, reports = same(scenario)
+    assert log[-1][1] == "lost"
+    assert "ConnectionResetError" in log[-1][2] or "BrokenPipeError" in log[-1][2]
+    assert reports == []
+
+
+def test_a_buffered_protocol_that_raises_is_reported():
+    """buffer_updated() that fails ends the connection with its exception."""
+
+    class Fails(BufferedRecorder):
+        def buffer_updated(self, nbytes):
+            raise ValueError(f"{nbytes} bytes")
+
+    async def scenario():
+        protocol = Fails()
+        async with wire(protocol) as (_, far):
+            far.send(b"abc")
+            await protocol.lost
+            return protocol.log
+
+    log, reports = same(scenario)
+    assert log[-1] == ("", "lost", "ValueError('3 bytes')")
+    assert len(reports) == 1
+
+
+def test_write_eof_when_the_connection_is_gone():
+    """The error of shutdown() comes out of write_eof(), and the connection ends by itself."""
+
+    async def scenario():
+        protocol = Recorder()
+        async with tcp_wire(protocol) as (transport, peer):
+            reset(peer)
+            deadline = time.monotonic() + 5
+            with contextlib.suppress(OSError):
+                while time.monotonic() < deadline:  # Until the reset has arrived.
+                    transport.get_extra_info("socket").getpeername()
+            ended = outcome_of(transport.write_eof)
+            await protocol.lost
+            return ended, protocol.log
+
+    (ended, log), reports = same(scenario)
+    assert ended[:2] == ("raised", "OSError")
+    assert str(errno.ENOTCONN) in ended[2]
+    assert log[-1][1] == "lost"
+    assert reports == []
+
+
+@pytest.mark.parametrize("how", ["reset", "abort"])
+def test_waiting_for_an_empty_buffer_ends_with_the_connection(how):
+    """What sendfile() waits with gets the bytes' fate: sent, or the error that lost them."""
+
+    async def scenario():
+        protocol = Recorder()
+        async with tcp_wire(protocol) as (transport, peer):
+            transport.write(HUGE)
+            waiter = transport._make_empty_waiter()
+            second = outcome_of(transport._make_empty_waiter)
+            done_before = waiter.done()
+            if how == "reset":
+                reset(peer)
+            else:
+                transport.abort()
+            lost = await protocol.lost
+            await settle()
+            if not waiter.done():
+                return second, done_before, "pending", lost is None
+            error = waiter.exception()
+            transport._reset_empty_waiter()
+            return second, done_before, type(error).__name__, lost is None
+
+    (second, done_before, _, _), reports = same(scenario)
+    assert second[:2] == ("raised", "RuntimeError")
+    assert not done_before
+    assert reports == []
+
+
+def test_nothing_to_wait_for_when_nothing_is_queued():
+    """The waiter for an empty buffer is done at once where the buffer is empty."""
+
+    async def scenario():
+        async with wire(Recorder()) as (transport, _):
+            waiter = transport._make_empty_waiter()
+            first = waiter.done(), waiter.result()
+            transport._reset_empty_waiter()
+            another = transport._make_empty_waiter() is not waiter
+            transport._reset_empty_waiter()
+            return first, another
+
+    assert same(scenario) == (((True, None), True), [])
+
+
+def test_a_listening_socket_that_fails_is_reported():
+    """Errors of accept() other than a lack of resources reach the exception handler."""
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        errors = []
+        loop.set_exception_handler(
+            lambda loop, context: errors.append(
+                (context["message"].split()[:3], context["exception"].errno)
+            )
+        )
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        listening = socket.socket(fileno=os.dup(server.sockets[0].fileno()))
+        listening.shutdown(socket.SHUT_RDWR)
+        async with asyncio.timeout(5):
+            while not errors:
+                await asyncio.sleep(0)
+        server.close()
+        await settle()
+        count = len(errors)
+        await settle()
+        listening.close()
+        return errors[0], len(errors) - count
+
+    (error, more), _ = same(scenario)
+    assert error == (["Exception", "in", "callback"], errno.EINVAL)
+    assert more == 0
+
+
+@pytest.mark.parametrize("make", [object, type("Nameless", (), {"__slots__": ()})])
+def test_an_object_that_is_no_protocol_is_refused(make):
+    """What has no connection_made() raises AttributeError, and the socket stays the caller's."""
+
+    async def scenario():
+        near, far = socket.socketpair()
+        with near, far, warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # asyncio's half-made transport
+            try:
+                await asyncio.get_running_loop().create_connection(make, sock=near)
+            except AttributeError as error:
+                text = normalized(str(error))
+            gc.collect()
+            return text
+
+    text, reports = same(scenario)
+    assert "connection_made" in text
+    assert reports == []
+
+
+# -- private names that code reads and calls --------------------------------------------------
+
+
+def test_reading_and_writing_by_hand():
+    """_read_ready() and _write_ready() do what an event does."""
+
+    async def scenario():
+        protocol = Recorder()
+        async with wire(protocol) as (transport, far):
+            far.send(b"abc")
+            transport._read_ready()
+            seen = bytes(protocol.received)
+            transport.write(BIG)
+            before = transport.get_write_buffer_size()
+            first = receive_available(far)
+            transport._write_ready()
+            after = transport.get_write_buffer_size()
+            waiting = queued(transport)
+            second = receive_available(far)
+            whole = first + second + waiting == BIG
+            return seen, 0 < after < before, len(waiting) == after, whole
+
+    assert same(scenario) == ((b"abc", True, True, True), [])
+
+
+@pytest.mark.parametrize("message", [(), ("of ours",)], ids=["", "message"])
+@pytest.mark.parametrize("error", [ValueError("bad"), BrokenPipeError(errno.EPIPE, "gone")])
+def test_fatal_errors_from_outside(error, message):
+    """_fatal_error() ends the connection and reports all but what a network does."""
+
+    async def scenario():
+        protocol = Recorder()
+        async with wire(protocol) as (transport, _):
+            transport._fatal_error(error, *message)
+            closing = transport.is_closing()
+            await protocol.lost
+            error.__traceback__ = None
+            return closing, protocol.log
+
+    (closing, log), reports = same(scenario)
+    assert closing
+    assert log[-1][1] == "lost"
+    assert len(reports) == isinstance(error, ValueError)
+
+
+def test_protocol_and_extra_can_be_assigned():
+    """Code that sets _protocol and _extra finds them in use."""
+
+    async def scenario():
+        first, second = Recorder("first"), Recorder("second")
+        async with wire(first) as (transport, far):
+            transport._extra = {"color": "red"}
+            transport._protocol = second
+            far.send(b"abc")
+            async with asyncio.timeout(5):
+                while not second.received:
+                    await asyncio.sleep(0)
+            return (
+                transport.get_extra_info("color"),
+                transport.get_protocol() is second,
+                bytes(first.received),
+                bytes(second.received),
+            )
+
+    assert same(scenario) == (("red", True, b"", b"abc"), [])
+
+
+def test_flow_control_by_hand():
+    """The private methods of flow control set limits without a call, and call on demand."""
+
+    async def scenario():
+        protocol = Recorder()
+        async with wire(protocol) as (transport, _):
+            transport.set_write_buffer_limits(high=4 * len(BIG))
+            transport.write(BIG)
+            transport._set_write_buffer_limits(high=2, low=1)
+            limits = [transport.get_write_buffer_limits()]
+            calls = [len(protocol.log)]
+            transport._maybe_pause_protocol()
+            transport._maybe_pause_protocol()
+            calls.append(len(protocol.log))
+            transport._set_write_buffer_limits(low=2 * len(BIG))
+            limits.append(transport.get_write_buffer_limits())
+            transport._maybe_resume_protocol()
+            transport._maybe_resume_protocol()
+            return limits, calls, list(protocol.log)
+
+    (limits, calls, log), reports = same(scenario)
+    assert limits == [(1, 2), (2 * len(BIG), 8 * len(BIG))]
+    assert calls == [1, 2]
+    assert [entry[1] for entry in log] == ["made", "pause", "resume"]
+    assert reports == []
+
+
+# -- wrong calls ------------------------------------------------------------------------------
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    """Takes nothing."""
+
+
+@contextlib.asynccontextmanager
+async def stream():
+    async with wire(Recorder()) as (transport, _):
+        yield transport
+
+
+@contextlib.asynccontextmanager
+async def datagram():
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        Datagrams, local_addr=("127.0.0.1", 0)
+    )
+    yield transport
+    transport.abort()
+    await settle()
+
+
+@contextlib.asynccontextmanager
+async def pipe(reads):
+    loop = asyncio.get_running_loop()
+    read_end, write_end = os.pipe()
+    other = write_end if reads else read_end
+    if reads:
+        transport, _ = await loop.connect_read_pipe(asyncio.Protocol, os.fdopen(read_end, "rb", 0))
+    else:
+        transport, _ = await loop.connect_write_pipe(
+            asyncio.BaseProtocol, os.fdopen(write_end, "wb", 0)
+        )
+    yield transport
+    transport.close()
+    await settle()
+    os.close(other)
+
+
+@contextlib.asynccontextmanager
+async def server():
+    made = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
+    yield made
+    made.close()
+    await made.wait_closed()
+
+
+TRANSPORTS = {
+    "stream": stream,
+    "datagram": datagram,
+    "reading pipe": lambda: pipe(True),
+    "writing pipe": lambda: pipe(False),
+    "server": server,
+}
+WRONG_ARGUMENTS = {
+    "unknown keyword": ((), {"nonsense": 1}),
+    "many": ((1, 2, 3, 4, 5, 6, 7), {}),
+    "keyword twice": (("peername",), {"name": 1, "data": 2, "protocol": 3, "high": 4}),
+}
+
+
+@pytest.mark.parametrize("arguments", WRONG_ARGUMENTS.values(), ids=WRONG_ARGUMENTS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_wrong_arguments_are_refused(kind, arguments):
+    """Each public method raises what asyncio's raises, and nothing else happens."""
+    positional, keywords = arguments
+
+    async def scenario():
+        ended = {}
+        async with TRANSPORTS[kind]() as transport:
+            for name in sorted(dir(transport)):
+                method = getattr(transport, name)
+                if name[0] != "_" and callable(method):
+                    kind_of_end, *details = outcome_of(method, *positional, **keywords)
+                    if asyncio.iscoroutine(details[0]):
+                        details[0].close()
+                        details = ["coroutine"]
+                    # Functions in C name an argument given twice in another way.
+                    ended[name] = (kind_of_end, details[0])
+            closing = getattr(transport, "is_closing", lambda: False)()
+        return ended, closing
+
+    (ended, closing), reports = same(scenario)
+    assert not closing
+    assert all(end == ("raised", "TypeError") for end in ended.values()), ended
+    assert len(ended) > 4
+    assert reports == []
+
+
+def test_collected_transports_close_and_warn():
+    """Transports in a cycle that nobody refers to close their sockets with a warning each."""
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ResourceWarning)
+            first, _ = await loop.create_connection(asyncio.Protocol, sock=near)
+            second, _ = await loop.create_datagram_endpoint(Datagrams, local_addr=("127.0.0.1", 0))
+            numbers = [t.get_extra_info("socket").fileno() for t in (first, second)]
+            for transport in (first, second):
+                transport.pause_reading() if hasattr(transport, "pause_reading") else None
+                transport.itself = transport
+            loop._remove_reader(numbers[1])
+            del first, second, transport, near
+            await settle()
+            gc.collect()
+            await settle()
+        far.close()
+        texts = [str(warning.message).split()[0] for warning in caught]
+        return texts.count("unclosed") >= 2, [is_open(number) for number in numbers]
+
+    def is_open(number):
+        try:
+            os.fstat(number)
+        except OSError:
+            return False
+        return True
+
+    value, reports = same(scenario)
+    assert value == (True, [False, False])
+    assert reports == []
