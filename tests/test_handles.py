@@ -11,6 +11,7 @@ import contextvars
 import gc
 import linecache
 import sys
+import warnings
 import weakref
 from unittest import mock
 
@@ -225,6 +226,116 @@ def test_the_memory_of_many_handles_is_given_back_when_the_run_ends(loop, kind):
     run_briefly(loop, 3)
     gc.collect()
     assert sys.getallocatedblocks() - before < 3_000
+
+
+class Holder:
+    """Something that has a handle whose callback has it."""
+
+    def __call__(self):
+        pass
+
+
+def held(schedule):
+    """A weak reference to a holder whose handle schedule(holder) makes."""
+    holder = Holder()
+    holder.handle = schedule(holder)
+    return weakref.ref(holder)
+
+
+SCHEDULES = {
+    "call_soon": lambda loop, holder: loop.call_soon(holder),
+    "call_soon_threadsafe": lambda loop, holder: loop.call_soon_threadsafe(holder),
+    "call_later": lambda loop, holder: loop.call_later(0, holder),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+class TestHandlesInCyclesAreCollected:
+    """A handle that its callback holds, made while the loop runs and while it does not."""
+
+    def test_after_they_ran(self, loop, kind):
+        references = []
+
+        def make():
+            references.append(held(lambda holder: SCHEDULES[kind](loop, holder)))
+
+        loop.call_soon(make)
+        run_briefly(loop, 3)
+        make()
+        run_briefly(loop, 2)
+        gc.collect()
+        assert [reference() for reference in references] == [None, None]
+
+    def test_while_they_wait_and_not_before(self, loop, kind):
+        references = []
+
+        def make():
+            references.append(held(lambda holder: SCHEDULES[kind](loop, holder)))
+            gc.collect()
+
+        loop.call_soon(make)
+        run_briefly(loop)
+        gc.collect()
+        assert references[0]() is not None
+        run_briefly(loop, 2)
+        gc.collect()
+        assert references[0]() is None
+
+    def test_after_they_were_cancelled(self, loop, kind):
+        references = []
+
+        def make():
+            references.append(held(lambda holder: SCHEDULES[kind](loop, holder)))
+            references[0]().handle.cancel()
+
+        loop.call_soon(make)
+        run_briefly(loop, 3)
+        gc.collect()
+        assert references[0]() is None
+
+    def test_when_they_waited_as_the_loop_was_closed(self, loop_factory, kind):
+        loop = loop_factory()
+        references = []
+        loop.call_soon(
+            lambda: references.append(held(lambda holder: SCHEDULES[kind](loop, holder)))
+        )
+        run_briefly(loop)
+        loop.close()
+        gc.collect()
+        assert references[0]() is None
+
+    def test_with_a_loop_that_was_abandoned(self, loop_factory, kind):
+        loop = loop_factory()
+        references = [weakref.ref(loop)]
+
+        def make(loop):
+            references.append(held(lambda holder: SCHEDULES[kind](loop, holder)))
+
+        loop.call_soon(make, loop)
+        run_briefly(loop)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del loop
+            gc.collect()
+        assert [reference() for reference in references] == [None, None]
+
+    def test_after_their_callback_raised(self, loop, kind):
+        references, contexts = [], []
+        loop.set_exception_handler(lambda loop, context: contexts.append(context))
+
+        def make():
+            def fail():
+                raise LookupError("no")
+
+            fail.handle = SCHEDULES[kind](loop, fail)
+            references.append(weakref.ref(fail))
+
+        loop.call_soon(make)
+        run_briefly(loop, 3)
+        assert [str(context["exception"]) for context in contexts] == ["no"]
+        contexts.clear()
+        gc.collect()
+        assert references[0]() is None
 
 
 def noting_context(variable, seen, value):

@@ -205,35 +205,30 @@ check_call(hl_loop *loop, const call_arguments *call)
 /* -- call_soon ------------------------------------------------------------------------------------ */
 
 /* An exact native task as a callback is its wake-up: unbound methods of asyncio.Future
- * schedule what they find in our future's first slot.  Returns 1 if so, 0, or -1. */
-static int
-push_native_wakeup(hl_loop *loop, PyObject *callback, PyObject *const *args,
-                   Py_ssize_t nargs)
+ * schedule what they find in our future's first slot. */
+static inline bool
+is_native_wakeup(const hl_loop *loop, PyObject *callback, Py_ssize_t nargs)
 {
-    if (!Py_IS_TYPE(callback, loop->state->TaskType) || nargs != 1 ||
-        !loop->state->is_native) {
-        return 0;
-    }
-    return hl_task_wake_soon(loop->state, Py_NewRef(callback), args[0]) < 0 ? -1 : 1;
+    return Py_IS_TYPE(callback, loop->state->TaskType) && nargs == 1 &&
+           loop->state->is_native;
 }
 
 /* Make a handle of args[0](args[1:]) and append it.  Returns the handle, new, or NULL. */
 static PyObject *
 push_call(hl_loop *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
-    PyObject *callback = args[0];
-    PyObject *handle = hl_handle_new(loop, callback, args + 1, nargs - 1, context);
-    if (handle == NULL) {
-        return NULL;
-    }
-    int is_task = push_native_wakeup(loop, callback, args + 1, nargs - 1);
-    if (is_task != 0) {
-        if (is_task < 0) {
+    PyObject *callback = args[0], *handle;
+    if (is_native_wakeup(loop, callback, nargs - 1)) {
+        handle = hl_handle_new(loop, callback, args + 1, nargs - 1, context);
+        if (handle != NULL &&
+            hl_task_wake_soon(loop->state, Py_NewRef(callback), args[1]) < 0) {
             Py_CLEAR(handle);
         }
         return handle;
     }
-    if (hl_loop_push(loop, hl_handle_run, Py_NewRef(handle), NULL) < 0) {
+    handle = hl_handle_new_queued(loop, callback, args + 1, nargs - 1, context);
+    if (handle != NULL &&
+        hl_loop_push(loop, hl_handle_run, Py_NewRef(handle), NULL) < 0) {
         Py_CLEAR(handle);
     }
     return handle;

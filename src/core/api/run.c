@@ -169,6 +169,7 @@ run_cleanup(hl_loop *loop, PyObject *old_hooks)
     PyObject *exception = PyErr_GetRaisedException();
     loop->is_stopping = false;
     __atomic_store_n(&loop->owner, 0, __ATOMIC_RELEASE);
+    hl_handle_track_queued(loop);
     keep_first_exception(&exception, set_running_loop(loop, Py_None));
     keep_first_exception(&exception, track_origins(loop, false));
     keep_first_exception(&exception, restore_asyncgen_hooks(loop, old_hooks));

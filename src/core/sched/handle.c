@@ -67,8 +67,46 @@ hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
               Py_ssize_t nargs, PyObject *context)
 {
     hl_state *state = loop->state;
-    return hl_handle_make(
+    PyObject *self = hl_handle_alloc(state->HandleType, &state->free_handles);
+    if (self == NULL) {
+        return NULL;
+    }
+    hl_count_new(state, HL_COUNT_HANDLE);
+    if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
+        Py_CLEAR(self);
+    }
+    return self;
+}
+
+PyObject *
+hl_handle_new_queued(hl_loop *loop, PyObject *callback, PyObject *const *args,
+                     Py_ssize_t nargs, PyObject *context)
+{
+    hl_state *state = loop->state;
+    return hl_handle_make_queued(
         loop, state->HandleType, &state->free_handles, callback, args, nargs, context);
+}
+
+static inline void
+handle_track(PyObject *self)
+{
+    if (!PyObject_GC_IsTracked(self)) {
+        PyObject_GC_Track(self);
+    }
+}
+
+void
+hl_handle_track_queued(const hl_loop *loop)
+{
+    const hl_state *state = loop->state;
+    for (size_t i = 0; i < loop->ready.count; i++) {
+        PyObject *owner = hl_ready_at(&loop->ready, i)->owner;
+        if (Py_IS_TYPE(owner, state->HandleType) ||
+            (state->ThreadSafeHandleType != NULL &&
+             Py_IS_TYPE(owner, state->ThreadSafeHandleType))) {
+            handle_track(owner);
+        }
+    }
 }
 
 static PyObject *
@@ -383,20 +421,30 @@ hl_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument)
     return hl_handle_run_native(loop, owner);
 }
 
-int
-hl_handle_run_native(hl_loop *loop, PyObject *owner)
+/* Call the callback unless the handle was cancelled; report what it raises. */
+static inline int
+handle_run(hl_loop *loop, hl_handle *handle)
 {
-    if (loop->current_task != NULL) {
-        hl_loop_clear_current_task(loop);
-    }
-    hl_handle *handle = (hl_handle *)owner;
     if (hl_handle_is_cancelled(handle)) {
         return 0;
     }
     if (handle_call_in_context(handle, loop->state, true) == 0) {
         return 0;
     }
-    return hl_handle_report(loop, owner);
+    return hl_handle_report(loop, (PyObject *)handle);
+}
+
+int
+hl_handle_run_native(hl_loop *loop, PyObject *owner)
+{
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop);
+    }
+    int error = handle_run(loop, (hl_handle *)owner);
+    if (Py_REFCNT(owner) > 1) {
+        handle_track(owner);
+    }
+    return error;
 }
 
 static PyObject *

@@ -6,7 +6,12 @@
  *  - `cancelled` is True, False, or None: "not cancelled, and `args` is the only argument
  *    itself and not a tuple".  That saves a tuple for the usual callback.
  *  - a slot may be NULL where __init__ never ran.
- * Whatever the base class's descriptors read or write there stays a valid object. */
+ * Whatever the base class's descriptors read or write there stays a valid object.
+ *
+ * The collector does not track a handle that was made for the ready queue of a running loop:
+ * the loop runs, so neither the handle nor what it holds can be garbage, and with a thousand
+ * of them waiting each collection would go through all.  It is tracked if somebody still has
+ * it when it has run, and if it waits when the run of the loop ends. */
 #ifndef HL_SCHED_HANDLE_H
 #define HL_SCHED_HANDLE_H
 
@@ -33,6 +38,13 @@ int hl_handle_type_init(PyObject *module, hl_state *state);
 /* A new handle.  context NULL: a copy of the current one.  Returns new, or NULL. */
 PyObject *hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
                         Py_ssize_t nargs, PyObject *context);
+
+/* The same for a handle that goes right into the ready queue of loop, with hl_handle_run. */
+PyObject *hl_handle_new_queued(hl_loop *loop, PyObject *callback, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *context);
+
+/* The run of loop ends: let the collector see the handles that wait. */
+void hl_handle_track_queued(const hl_loop *loop);
 
 static inline bool
 hl_handle_is_cancelled(const hl_handle *handle)
@@ -92,15 +104,32 @@ hl_handle_alloc(PyTypeObject *type, hl_freelist *list)
 int hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
                    PyObject *const *args, Py_ssize_t nargs, PyObject *context);
 
-/* A filled handle of an exact type that adds nothing to Handle.  context NULL: a copy of the
- * current one.  New, or NULL. */
-static inline PyObject *
-hl_handle_make(hl_loop *loop, PyTypeObject *type, hl_freelist *list, PyObject *callback,
-               PyObject *const *args, Py_ssize_t nargs, PyObject *context)
+/* True if a handle for loop's ready queue need not be tracked; see the top. */
+static inline bool
+hl_handle_may_be_untracked(const hl_loop *loop)
 {
-    PyObject *self = hl_handle_alloc(type, list);
+    return !HL_FREE_THREADED && hl_loop_owner(loop) != 0 && !loop->is_debug;
+}
+
+/* A filled handle of an exact type that adds nothing to Handle, for the ready queue.  context
+ * NULL: a copy of the current one.  New, or NULL. */
+static inline PyObject *
+hl_handle_make_queued(hl_loop *loop, PyTypeObject *type, hl_freelist *list,
+                      PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *context)
+{
+    PyObject *self = hl_freelist_pop(list, type, offsetof(hl_handle, args));
     if (self == NULL) {
-        return NULL;
+        self = type->tp_alloc(type, 0);
+        if (self == NULL) {
+            return NULL;
+        }
+        if (hl_handle_may_be_untracked(loop)) {
+            PyObject_GC_UnTrack(self);
+        }
+    }
+    else if (!hl_handle_may_be_untracked(loop)) {
+        PyObject_GC_Track(self);
     }
     hl_count_new(loop->state, HL_COUNT_HANDLE);
     if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {

@@ -33,13 +33,13 @@ hl_threadsafe_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *arg
                          Py_ssize_t nargs, PyObject *context)
 {
     hl_state *state = loop->state;
-    return hl_handle_make(loop,
-                          state->ThreadSafeHandleType,
-                          &state->free_threadsafe_handles,
-                          callback,
-                          args,
-                          nargs,
-                          context);
+    return hl_handle_make_queued(loop,
+                                 state->ThreadSafeHandleType,
+                                 &state->free_threadsafe_handles,
+                                 callback,
+                                 args,
+                                 nargs,
+                                 context);
 }
 
 static inline int
@@ -173,7 +173,7 @@ PyObject *
 hl_threadsafe_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
                          Py_ssize_t nargs, PyObject *context)
 {
-    return hl_handle_new(loop, callback, args, nargs, context);
+    return hl_handle_new_queued(loop, callback, args, nargs, context);
 }
 
 int

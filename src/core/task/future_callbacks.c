@@ -17,8 +17,8 @@ hl_call_soon(hl_state *state, PyObject *loop, PyObject *callback, PyObject *argu
 {
     hl_loop *native = hl_loop_cast(state, loop);
     if (native != NULL && hl_loop_is_direct(native)) {
-        PyObject *handle =
-            hl_handle_new(native, callback, &argument, argument != NULL, context);
+        PyObject *handle = hl_handle_new_queued(
+            native, callback, &argument, argument != NULL, context);
         return handle != NULL ? hl_loop_push(native, hl_handle_run, handle, NULL) : -1;
     }
     PyObject *stack[4] = {loop, callback};
