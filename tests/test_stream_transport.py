@@ -1018,3 +1018,29 @@ def test_errno_of_a_failed_connection():
                 return error.errno, str(error).replace(str(port), "PORT")
 
     assert same(scenario)[0][0] == errno.ECONNREFUSED
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_messages_that_are_kept_do_not_change(keep):
+    """The memory of a message that nobody has any more is used again, and only that."""
+
+    async def scenario(reports):
+        kept, seen = [], []
+        protocol = Recorder()
+
+        def receive(p, data):
+            seen.append((len(data), data[:1], hash(data) == hash(bytes(bytearray(data)))))
+            if keep:
+                kept.append(data)
+            p.transport.write(data)
+
+        protocol.actions["data"] = receive
+        async with wire(protocol) as (_, far):
+            for number in range(40):
+                message = bytes([65 + number % 26]) * (700 + number % 7)
+                far.send(message)
+                await until(lambda: len(seen) == number + 1)  # noqa: B023
+                assert receive_available(far) == message
+        return seen, [(len(data), set(data)) for data in kept]
+
+    same(scenario)

@@ -171,6 +171,7 @@ loop_dealloc(PyObject *self)
     hl_ready_fini(&loop->ready);
     hl_heap_fini(&loop->timers);
     hl_spans_fini(&loop->corked_spans);
+    hl_spare_drop(&loop->spare);
     PyMem_RawFree(loop->read_buffer);
     if (loop->shared != NULL) {
         loop->free_shared(loop->shared);

@@ -140,7 +140,7 @@ writer_write_queued(hl_transport *pipe)
     if (sent < 0) {
         return writer_failed(pipe, (int)sent);
     }
-    hl_transport_sent(pipe->queue, (size_t)sent);
+    hl_transport_sent(pipe->loop, pipe->queue, (size_t)sent);
     return hl_transport_queued(pipe) == 0 ? writer_drained(pipe) : 0;
 }
 

@@ -25,7 +25,7 @@ hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **dat
         if (count <= 0) {
             return count;
         }
-        *data = PyBytes_FromStringAndSize(buffer, count);
+        *data = hl_spare_take(&loop->spare, buffer, count);
     }
     else {
         Py_ssize_t room = 2 * (Py_ssize_t)transport->read_hint;

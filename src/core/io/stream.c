@@ -55,6 +55,8 @@ static int
 stream_read_data(hl_transport *stream)
 {
     PyObject *data;
+    hl_loop *loop =
+        stream->loop; /* kept by whoever runs it, also if the stream is lost */
     Py_ssize_t count = hl_transport_receive(stream, hl_socket_recv, &data);
     if (count < 0) {
         return stream_read_failed(stream, count);
@@ -62,9 +64,8 @@ stream_read_data(hl_transport *stream)
     if (count == 0) {
         return stream_on_eof(stream);
     }
-    PyObject *result =
-        hl_transport_call(stream, stream->loop->state->str.data_received, data);
-    Py_DECREF(data);
+    PyObject *result = hl_transport_call(stream, loop->state->str.data_received, data);
+    hl_spare_give(&loop->spare, data);
     if (result == NULL) {
         return hl_transport_fail(stream,
                                  "Fatal error: protocol.data_received() call failed.");

@@ -40,7 +40,7 @@ stream_queue_corked(hl_transport *stream, hl_spans *corked)
         const hl_span first = corked->items[corked->head];
         (void)hl_spans_take_first(corked);
         if (hl_transport_queue(stream, first.owner, first.data, first.length) < 0) {
-            hl_transport_sent(corked, corked->size);
+            hl_transport_sent(stream->loop, corked, corked->size);
             return -1;
         }
     }
@@ -53,15 +53,15 @@ hl_stream_flush(hl_loop *loop, PyObject *self)
     hl_transport *stream = hl_transport_of(self);
     hl_spans *corked = &loop->corked_spans;
     if (stream->conn_lost > 0 || stream->is_lost) {
-        hl_transport_sent(corked, corked->size);
+        hl_transport_sent(loop, corked, corked->size);
         return 0;
     }
     ssize_t sent = hl_socket_send_spans(stream->fd, corked);
     if (sent < 0 && sent != -EAGAIN) {
-        hl_transport_sent(corked, corked->size);
+        hl_transport_sent(loop, corked, corked->size);
         return hl_transport_fail_errno(stream, (int)sent, WRITE_ERROR);
     }
-    hl_transport_sent(corked, sent > 0 ? (size_t)sent : 0);
+    hl_transport_sent(loop, corked, sent > 0 ? (size_t)sent : 0);
     if (corked->count == 0) {
         return 0;
     }
@@ -368,7 +368,7 @@ stream_write_queued(hl_transport *stream)
     if (sent < 0) {
         return stream_write_failed(stream, (int)sent);
     }
-    hl_transport_sent(stream->queue, (size_t)sent);
+    hl_transport_sent(stream->loop, stream->queue, (size_t)sent);
     /* resume_writing() may write more, which must not be held back: a transport that is
      * closing would be lost before it. */
     if (hl_flow_maybe_resume(stream) < 0 ||

@@ -521,11 +521,11 @@ hl_transport_queue(hl_transport *transport, PyObject *owner, const char *data,
 }
 
 void
-hl_transport_sent(hl_spans *spans, size_t sent)
+hl_transport_sent(hl_loop *loop, hl_spans *spans, size_t sent)
 {
     PyObject *owner;
     while ((owner = hl_spans_take_sent(spans, &sent)) != NULL) {
-        Py_DECREF(owner); /* exact bytes: runs no code */
+        hl_spare_give(&loop->spare, owner); /* exact bytes: runs no code */
     }
 }
 

@@ -190,7 +190,7 @@ int hl_transport_queue(hl_transport *transport, PyObject *owner, const char *dat
                        size_t length);
 
 /* Take what was sent off the front of a queue of spans. */
-void hl_transport_sent(hl_spans *spans, size_t sent);
+void hl_transport_sent(hl_loop *loop, hl_spans *spans, size_t sent);
 
 /* Schedule connection_lost(exc); NULL: None. */
 int hl_transport_lose_soon(hl_transport *transport, PyObject *exc);

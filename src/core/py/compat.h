@@ -166,6 +166,17 @@ typedef char hl_mutex;
 #define hl_mutex_unlock(mutex) ((void)(mutex))
 #endif
 
+/* The hash that a bytes object caches is unknown again.  The field is deprecated for those
+ * who read it. */
+static inline void
+hl_bytes_forget_hash(PyObject *bytes)
+{
+    _Pragma("GCC diagnostic push");
+    _Pragma("GCC diagnostic ignored \"-Wdeprecated-declarations\"");
+    ((PyBytesObject *)bytes)->ob_shash = -1;
+    _Pragma("GCC diagnostic pop");
+}
+
 /* An identifier of the calling thread, as CPython's threading.get_ident(). */
 static inline unsigned long
 hl_thread_ident(void)

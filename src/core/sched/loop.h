@@ -10,6 +10,7 @@
 #include "base/heap.h"
 #include "base/spans.h"
 #include "poll/poller.h"
+#include "py/spare_bytes.h"
 #include "py/state.h"
 #include "sched/ready.h"
 
@@ -85,6 +86,7 @@ typedef struct hl_loop {
         *corked; /* owned: what holds bytes back until the end of this entry, or NULL */
     hl_flush flush_corked;
     hl_spans corked_spans; /* the bytes; each owner is an owned bytes object */
+    hl_spare_bytes spare;  /* of the last message, for the next one */
     char *read_buffer; /* owned, HL_READ_BUFFER_SIZE bytes; NULL until first needed */
     void *shared;      /* owned: what io/ keeps for all datagram transports, or NULL */
     void (*free_shared)(void *shared);
