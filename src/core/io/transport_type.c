@@ -9,7 +9,7 @@
 #include "py/args.h"
 #include "py/types.h"
 #include "sched/cork.h"
-#include "sched/handle.h"
+#include "sched/handle_slots.h"
 #include "sched/watch.h"
 
 #include <structmember.h>

@@ -68,19 +68,6 @@ int hl_handle_run_native(hl_loop *loop, PyObject *owner);
 
 /* -- what the subtypes build on (timer_handle.c, threadsafe_handle.c) ------------------- */
 
-/* A slot whose value is what its name says: the closure of the getters and setters. */
-typedef struct {
-    const char *name;
-    size_t offset;
-} hl_handle_slot;
-
-PyObject *hl_handle_get_slot(PyObject *self, void *closure);
-int hl_handle_set_slot(PyObject *self, PyObject *value, void *closure);
-extern const hl_handle_slot hl_handle_slot_loop;
-
-/* Raise ImportError unless type's slot stands at offset.  Returns 0 or -1. */
-int hl_handle_check_slot(PyTypeObject *type, const char *name, size_t offset);
-
 /* What __init__ does once the arguments are known; context may be NULL or None. */
 int hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
                           PyObject *args, PyObject *loop, PyObject *context);

@@ -6,6 +6,7 @@
 
 #include "py/args.h"
 #include "py/types.h"
+#include "sched/handle_slots.h"
 
 /* -- life ------------------------------------------------------------------------------- */
 

@@ -1,0 +1,199 @@
+/* The private slots of handles as Python reads and writes them (see handle_slots.h). */
+#include "sched/handle_slots.h"
+
+#include "py/context.h"
+#include "py/types.h"
+
+#include <structmember.h>
+
+PyObject *
+hl_handle_args_tuple(const hl_handle *handle)
+{
+    if (handle->cancelled == Py_None) {
+        return PyTuple_Pack(1, handle->args);
+    }
+    return Py_NewRef(handle->args != NULL ? handle->args : Py_None);
+}
+
+static PyObject *
+slot_value(PyObject *value, const char *name)
+{
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, name);
+        return NULL;
+    }
+    return Py_NewRef(value);
+}
+
+PyObject *
+hl_handle_get_context(PyObject *self, PyObject *unused)
+{
+    hl_handle *handle = (hl_handle *)self;
+    if (hl_context_materialize(hl_state_of(self), &handle->context) < 0) {
+        return NULL;
+    }
+    return slot_value(handle->context, "_context");
+}
+
+static PyObject *
+handle_get_context_slot(PyObject *self, void *closure)
+{
+    return hl_handle_get_context(self, NULL);
+}
+
+static PyObject *
+handle_get_args(PyObject *self, void *closure)
+{
+    hl_handle *handle = (hl_handle *)self;
+    if (handle->args == NULL) {
+        return slot_value(NULL, "_args");
+    }
+    return hl_handle_args_tuple(handle);
+}
+
+static int
+handle_set_args(PyObject *self, PyObject *value, void *closure)
+{
+    hl_handle *handle = (hl_handle *)self;
+    if (handle->cancelled == Py_None) {
+        Py_SETREF(handle->cancelled, Py_NewRef(Py_False));
+    }
+    Py_XSETREF(handle->args, Py_XNewRef(value));
+    return 0;
+}
+
+static PyObject *
+handle_get_cancelled(PyObject *self, void *closure)
+{
+    hl_handle *handle = (hl_handle *)self;
+    if (handle->cancelled == Py_None) {
+        Py_RETURN_FALSE;
+    }
+    return slot_value(handle->cancelled, "_cancelled");
+}
+
+static int
+handle_set_cancelled(PyObject *self, PyObject *value, void *closure)
+{
+    hl_handle *handle = (hl_handle *)self;
+    int is_true = value != NULL ? PyObject_IsTrue(value) : 0;
+    if (is_true < 0) {
+        return -1;
+    }
+    PyObject *tuple = hl_handle_args_tuple(handle);
+    if (tuple == NULL) {
+        return -1;
+    }
+    Py_XSETREF(handle->args, tuple);
+    Py_XSETREF(handle->cancelled, Py_NewRef(is_true ? Py_True : Py_False));
+    return 0;
+}
+
+static const hl_handle_slot slot_callback = {"_callback",
+                                             offsetof(hl_handle, callback)};
+static const hl_handle_slot slot_context = {"_context", offsetof(hl_handle, context)};
+const hl_handle_slot hl_handle_slot_loop = {"_loop", offsetof(hl_handle, loop)};
+
+PyObject *
+hl_handle_get_slot(PyObject *self, void *closure)
+{
+    const hl_handle_slot *slot = closure;
+    return slot_value(*(PyObject **)((char *)self + slot->offset), slot->name);
+}
+
+int
+hl_handle_set_slot(PyObject *self, PyObject *value, void *closure)
+{
+    const hl_handle_slot *slot = closure;
+    PyObject **field = (PyObject **)((char *)self + slot->offset);
+    PyObject *old = *field;
+    *field = Py_XNewRef(value);
+    Py_XDECREF(old);
+    return 0;
+}
+
+/* NULL means None in these two: they are None outside debug mode and cost no reference. */
+static const hl_handle_slot slot_repr = {"_repr", offsetof(hl_handle, repr)};
+static const hl_handle_slot slot_source = {"_source_traceback",
+                                           offsetof(hl_handle, source_traceback)};
+
+static PyObject *
+handle_get_optional_slot(PyObject *self, void *closure)
+{
+    const hl_handle_slot *slot = closure;
+    PyObject *value = *(PyObject **)((char *)self + slot->offset);
+    return Py_NewRef(value != NULL ? value : Py_None);
+}
+
+PyGetSetDef hl_handle_getset[] = {
+    {"_args", handle_get_args, handle_set_args, NULL, NULL},
+    {"_cancelled", handle_get_cancelled, handle_set_cancelled, NULL, NULL},
+    {"_callback", hl_handle_get_slot, hl_handle_set_slot, NULL, (void *)&slot_callback},
+    {"_context",
+     handle_get_context_slot,
+     hl_handle_set_slot,
+     NULL,
+     (void *)&slot_context},
+    {"_loop",
+     hl_handle_get_slot,
+     hl_handle_set_slot,
+     NULL,
+     (void *)&hl_handle_slot_loop},
+    {"_repr", handle_get_optional_slot, hl_handle_set_slot, NULL, (void *)&slot_repr},
+    {"_source_traceback",
+     handle_get_optional_slot,
+     hl_handle_set_slot,
+     NULL,
+     (void *)&slot_source},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+/* -- the check at import --------------------------------------------------------------- */
+
+int
+hl_handle_check_slot(PyTypeObject *type, const char *name, size_t offset)
+{
+    PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
+    if (descriptor == NULL) {
+        return -1;
+    }
+    bool matches =
+        Py_IS_TYPE(descriptor, &PyMemberDescr_Type) &&
+        ((PyMemberDescrObject *)descriptor)->d_member->offset == (Py_ssize_t)offset;
+    Py_DECREF(descriptor);
+    if (!matches) {
+        PyErr_Format(PyExc_ImportError,
+                     "asyncio's %s.%s is not where hotloop expects it; this version of "
+                     "Python needs a newer hotloop",
+                     type->tp_name,
+                     name);
+        return -1;
+    }
+    return 0;
+}
+
+int
+hl_handle_check_slots(const hl_state *state)
+{
+    const struct {
+        PyTypeObject *type;
+        const char *name;
+        size_t offset;
+    } slots[] = {
+        {state->StockHandleType, "_args", offsetof(hl_handle, args)},
+        {state->StockHandleType, "_callback", offsetof(hl_handle, callback)},
+        {state->StockHandleType, "_cancelled", offsetof(hl_handle, cancelled)},
+        {state->StockHandleType, "_context", offsetof(hl_handle, context)},
+        {state->StockHandleType, "_loop", offsetof(hl_handle, loop)},
+        {state->StockHandleType, "_repr", offsetof(hl_handle, repr)},
+        {state->StockHandleType,
+         "_source_traceback",
+         offsetof(hl_handle, source_traceback)},
+    };
+    for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {
+        if (hl_handle_check_slot(slots[i].type, slots[i].name, slots[i].offset) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
