@@ -128,6 +128,8 @@ def call_with_data(loop, text, debug):
     closed.close()
     unconnected = socket.socket()
     unconnected.setblocking(False)
+    unconnected6 = socket.socket(socket.AF_INET6)
+    unconnected6.setblocking(False)
     buffer = bytearray(8)
     names = {
         "near": near,
@@ -139,11 +141,13 @@ def call_with_data(loop, text, debug):
         "double": Double(near),
         "closed": closed,
         "unconnected": unconnected,
+        "unconnected6": unconnected6,
         "buffer": buffer,
     }
     with contextlib.ExitStack() as stack:
         for sock in (near, far, datagrams, sender, blocking, blocked, sub, unconnected):
             stack.enter_context(sock)
+        stack.enter_context(unconnected6)
         far.send(b"abcdef")
         blocked.send(b"abcdef")
         sender.send(b"datagram")
@@ -236,6 +240,20 @@ CALLS = [
     "loop.sock_connect(unconnected, ('127.0.0.1', 1))",
     "loop.sock_connect(unconnected, ('127.0.0.1', '1'))",
     "loop.sock_connect(unconnected, ('127.0.0.1',))",
+    "loop.sock_connect(unconnected, ('127.0.0.1', 1, 2))",
+    "loop.sock_connect(unconnected, ['127.0.0.1', 1])",
+    "loop.sock_connect(unconnected, ('127.0.0.1', 70000))",
+    "loop.sock_connect(unconnected, ('127.0.0.1', -1))",
+    "loop.sock_connect(unconnected, ('127.1', 1))",
+    "loop.sock_connect(unconnected, ('127.0.0.1', None))",
+    "loop.sock_connect(unconnected, (b'127.0.0.1', 1))",
+    "loop.sock_connect(unconnected6, ('::1', 1))",
+    "loop.sock_connect(unconnected6, ('::1', 1, 5))",
+    "loop.sock_connect(unconnected6, ('::1', 1, 0, 0))",
+    "loop.sock_connect(unconnected6, ('::1', 1, 0, 10**9))",
+    "loop.sock_connect(unconnected6, ('::1', 1, 2**20))",
+    "loop.sock_connect(unconnected6, ('::1', 1, 0, 0, 0))",
+    "loop.sock_connect(unconnected6, ('127.0.0.1', 1))",
     "loop.sock_connect(unconnected, '/path')",
     "loop.sock_connect(unconnected, None)",
     "loop.sock_connect(unconnected, ('::1', 1))",
@@ -1073,6 +1091,34 @@ def test_debug_mode_can_log_a_slow_event(loop, pair, caplog):
     far.send(b"data")
     assert finish(loop, task) == b"data"
     assert any("Executing <hotloop.SockCall" in record.getMessage() for record in caplog.records)
+
+
+AUDIT = """
+import asyncio, socket, sys
+import hotloop
+events = []
+sys.addaudithook(lambda name, args: events.append(args[1:]) if name == "socket.connect" else None)
+for factory in (asyncio.SelectorEventLoop, hotloop.new_event_loop):
+    loop = factory()
+    for family, address in (
+        (socket.AF_INET, ("127.0.0.1", 1)),
+        (socket.AF_INET6, ("::1", 1)),
+        (socket.AF_INET6, ("::1", 1, 0, 0)),
+    ):
+        with socket.socket(family) as sock:
+            sock.setblocking(False)
+            try:
+                loop.run_until_complete(loop.sock_connect(sock, address))
+            except OSError:
+                pass
+    loop.close()
+assert len(events) == 6 and events[:3] == events[3:], events
+"""
+
+
+@pytest.mark.timeout(60)
+def test_audit_hooks_see_the_same_connections():
+    child.run_ok("-c", AUDIT)
 
 
 def test_a_patched_method_of_the_class_is_called(loop, pair, monkeypatch):

@@ -335,6 +335,11 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
 
         https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.sock_connect
         """
+        answer = self._try_sock_connect(sock, address)
+        if answer is True:
+            return None
+        if answer is not None:
+            return await answer
         if not self._begin_sock_call(sock):
             return await super().sock_connect(sock, address)
         if sock.family in _FAMILIES_OF_HOSTS:

@@ -10,7 +10,7 @@
 #include "api/run.h"
 #include "base/clock.h"
 #include "io/numeric.h"
-#include "io/sock_call.h"
+#include "io/sock_methods.h"
 #include "py/types.h"
 #include "sched/cork.h"
 #include "sched/handle.h"
@@ -411,6 +411,14 @@ loop_try_sock_sendall(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 }
 
 static PyObject *
+loop_try_sock_connect(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return check_two_arguments("_try_sock_connect", nargs) < 0
+               ? NULL
+               : hl_sock_connect((hl_loop *)self, args[0], args[1]);
+}
+
+static PyObject *
 loop_sock_ready(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     if (check_two_arguments("_sock_ready", nargs) < 0) {
@@ -620,6 +628,11 @@ static PyMethodDef loop_methods[] = {
      METH_FASTCALL,
      "_try_sock_sendall($self, sock, data, /)\n--\n\nTrue if all was sent, or an awaitable, or "
      "None: asyncio's business."},
+    {"_try_sock_connect",
+     FASTCALL(loop_try_sock_connect),
+     METH_FASTCALL,
+     "_try_sock_connect($self, sock, address, /)\n--\n\nTrue if connected, or an awaitable, or "
+     "None: to be done in Python."},
     {"_sock_ready",
      FASTCALL(loop_sock_ready),
      METH_FASTCALL,

@@ -2,9 +2,13 @@
  * behind _socket.socket's own methods, without a lookup. */
 #include "io/plain_socket.h"
 
+#include <netinet/in.h>
+#include <structmember.h>
+#include <sys/socket.h>
+
 /* The methods that the calls of this folder stand in for. */
 static const char *const replaceable[] = {
-    "fileno", "gettimeout", "recv", "recv_into", "send"};
+    "fileno", "gettimeout", "recv", "recv_into", "send", "connect", "getsockopt"};
 
 enum { REPLACEABLE = sizeof(replaceable) / sizeof(replaceable[0]) };
 
@@ -49,13 +53,30 @@ function_of(PyTypeObject *type, const char *name)
     return function;
 }
 
+/* The offset of an int that type shows as a read-only attribute, or 0. */
+static Py_ssize_t
+offset_of_int(PyTypeObject *type, const char *name)
+{
+    PyObject *descriptor = PyObject_GetAttrString((PyObject *)type, name);
+    Py_ssize_t offset = 0;
+    if (descriptor != NULL && Py_IS_TYPE(descriptor, &PyMemberDescr_Type)) {
+        const PyMemberDef *member = ((PyMemberDescrObject *)descriptor)->d_member;
+        offset = member->type == T_INT ? member->offset : 0;
+    }
+    Py_XDECREF(descriptor);
+    return offset;
+}
+
 int
 hl_plain_socket_init(hl_state *state)
 {
     PyTypeObject *base = state->SocketType->tp_base;
     state->socket_fileno = function_of(base, "fileno");
     state->socket_gettimeout = function_of(base, "gettimeout");
-    PyErr_Clear(); /* AttributeError: without them no socket is plain */
+    state->socket_family_offset = offset_of_int(base, "family");
+    state->socket_type_offset = offset_of_int(base, "type");
+    state->socket_proto_offset = offset_of_int(base, "proto");
+    PyErr_Clear(); /* AttributeError: without them it is done without */
     return 0;
 }
 
@@ -116,4 +137,26 @@ hl_plain_socket_fd(hl_state *state, PyObject *sock)
         return -1;
     }
     return hl_plain_socket_fd_again(state, sock);
+}
+
+static inline int
+int_at(PyObject *object, Py_ssize_t offset)
+{
+    return *(const int *)((const char *)object + offset);
+}
+
+int
+hl_plain_socket_family(const hl_state *state, PyObject *sock)
+{
+    if (state->socket_family_offset == 0 || state->socket_type_offset == 0 ||
+        state->socket_proto_offset == 0) {
+        return AF_UNSPEC;
+    }
+    int family = int_at(sock, state->socket_family_offset);
+    int type = int_at(sock, state->socket_type_offset);
+    int proto = int_at(sock, state->socket_proto_offset);
+    bool is_known = (family == AF_INET || family == AF_INET6) &&
+                    (type == SOCK_STREAM || type == SOCK_DGRAM) &&
+                    (proto == 0 || proto == IPPROTO_TCP || proto == IPPROTO_UDP);
+    return is_known ? family : AF_UNSPEC;
 }

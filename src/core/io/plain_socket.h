@@ -18,4 +18,8 @@ int hl_plain_socket_fd(hl_state *state, PyObject *sock);
 /* The descriptor that a socket which was found plain has now; -1 if it was closed. */
 int hl_plain_socket_fd_again(const hl_state *state, PyObject *sock);
 
+/* AF_INET or AF_INET6 if a plain socket is of that family and speaks TCP or UDP, else
+ * AF_UNSPEC. */
+int hl_plain_socket_family(const hl_state *state, PyObject *sock);
+
 #endif

@@ -2,37 +2,14 @@
 #include "io/sock_call.h"
 
 #include "io/plain_socket.h"
-#include "poll/socket.h"
 #include "py/error.h"
 #include "py/freelist.h"
 #include "py/generator.h"
 #include "py/types.h"
-#include "sched/cork.h"
 #include "sched/watch.h"
 #include "task/future.h"
 
 #include <errno.h>
-
-typedef struct hl_sock_call hl_sock_call;
-
-/* Try again, in the step of the task that waits.  Returns 1, with call->result if there is
- * one, 0 if the kernel says "not now", or -1 with an exception. */
-typedef int (*sock_attempt)(hl_sock_call *call);
-
-struct hl_sock_call {
-    PyObject_HEAD
-    PyObject *sock;   /* owned; NULL once the call has ended */
-    hl_loop *loop;    /* owned */
-    PyObject *future; /* owned: what the task waits for; NULL while it does not wait */
-    PyObject *argument; /* owned: of receiving, the limit or the buffer; or NULL */
-    PyObject *result;   /* owned: what was received, until it is taken; or NULL */
-    sock_attempt attempt;
-    Py_buffer data; /* of sending: owned as long as data.obj is set */
-    Py_ssize_t sent;
-    int error; /* -errno of a send that failed while the task waited, or 0 */
-    int fd;    /* as it was when it was armed: only to find the place in the table */
-    int kind;
-};
 
 /* -- the end ----------------------------------------------------------------------------- */
 
@@ -70,122 +47,6 @@ sock_call_end(hl_sock_call *call)
     Py_CLEAR(call->future);
     Py_CLEAR(call->argument);
     PyErr_SetRaisedException(exception);
-}
-
-/* -- system calls -------------------------------------------------------------------------- */
-
-/* What a count of a system call means: 0 for "not now", else 1, or -1 with OSError. */
-static int
-outcome_of(ssize_t count)
-{
-    if (count >= 0) {
-        return 1;
-    }
-    return count == -EAGAIN || count == -EWOULDBLOCK ? 0 : hl_error_set((int)count);
-}
-
-/* A socket that was closed, or a buffer that cannot be written any more: the socket's own
- * method, which has the words for it.  "Not now" cannot be its answer. */
-static int
-ask_socket(hl_sock_call *call, const char *method)
-{
-    call->result = PyObject_CallMethod(call->sock, method, "O", call->argument);
-    return call->result != NULL ? 1 : -1;
-}
-
-/* Receive at most limit bytes of fd as a bytes object.  They go through the loop's buffer:
- * a bytes object of the limit's size, shrunk afterwards, costs page faults each time. */
-static int
-receive_bytes(hl_loop *loop, int fd, Py_ssize_t limit, PyObject **result)
-{
-    char *buffer = NULL;
-    *result = NULL;
-    if (limit <= HL_READ_BUFFER_SIZE &&
-        (!HL_FREE_THREADED || hl_loop_owner(loop) == hl_thread_ident())) {
-        buffer = hl_loop_read_buffer(loop);
-    }
-    else {
-        *result = PyBytes_FromStringAndSize(NULL, limit);
-        buffer = *result != NULL ? PyBytes_AS_STRING(*result) : NULL;
-    }
-    if (buffer == NULL) {
-        return -1;
-    }
-    ssize_t count = hl_socket_recv(fd, buffer, (size_t)limit);
-    int outcome = outcome_of(count);
-    if (outcome <= 0) {
-        Py_CLEAR(*result);
-        return outcome;
-    }
-    if (*result == NULL) {
-        *result = PyBytes_FromStringAndSize(buffer, count);
-    }
-    else if (count < limit) {
-        (void)_PyBytes_Resize(result, count); /* sets *result to NULL if it fails */
-    }
-    return *result != NULL ? 1 : -1;
-}
-
-static int
-attempt_recv(hl_sock_call *call)
-{
-    int fd = hl_plain_socket_fd_again(call->loop->state, call->sock);
-    if (fd < 0) {
-        return ask_socket(call, "recv");
-    }
-    return receive_bytes(
-        call->loop, fd, PyLong_AsSsize_t(call->argument), &call->result);
-}
-
-/* The memory of an object to receive into.  False, without an exception, if there is none:
- * the socket's own method has the words for it. */
-static bool
-get_writable(PyObject *object, Py_buffer *view)
-{
-    if (PyObject_GetBuffer(object, view, PyBUF_WRITABLE) == 0) {
-        return true;
-    }
-    PyErr_Clear(); /* TypeError or BufferError */
-    return false;
-}
-
-/* Receive into view, and release it. */
-static int
-receive_into(int fd, Py_buffer *view, PyObject **result)
-{
-    ssize_t count =
-        view->len > 0 ? hl_socket_recv(fd, view->buf, (size_t)view->len) : 0;
-    PyBuffer_Release(view);
-    int outcome = outcome_of(count);
-    if (outcome > 0) {
-        *result = PyLong_FromSsize_t(count);
-        return *result != NULL ? 1 : -1;
-    }
-    return outcome;
-}
-
-static int
-attempt_recv_into(hl_sock_call *call)
-{
-    Py_buffer view;
-    int fd = hl_plain_socket_fd_again(call->loop->state, call->sock);
-    if (fd < 0 || !get_writable(call->argument, &view)) {
-        return ask_socket(call, "recv_into");
-    }
-    return receive_into(fd, &view, &call->result);
-}
-
-/* All was sent, or an error stands in the call: the sending went on without the task. */
-static int
-attempt_sendall(hl_sock_call *call)
-{
-    return call->error < 0 ? hl_error_set(call->error) : 1;
-}
-
-static int
-attempt_ready(hl_sock_call *call)
-{
-    return 1;
 }
 
 /* -- waiting ------------------------------------------------------------------------------- */
@@ -275,28 +136,6 @@ sock_call_wake(hl_sock_call *call)
     return error;
 }
 
-/* Send more.  Returns 1 when nothing is left or an error stands in the call, else 0. */
-static int
-sock_call_send_more(hl_sock_call *call)
-{
-    if (hl_plain_socket_fd_again(call->loop->state, call->sock) != call->fd) {
-        call->error = -EBADF;
-        return 1;
-    }
-    ssize_t count = hl_socket_send(call->fd,
-                                   (const char *)call->data.buf + call->sent,
-                                   (size_t)(call->data.len - call->sent));
-    if (count >= 0) {
-        call->sent += count;
-        return call->sent == call->data.len;
-    }
-    if (count == -EAGAIN || count == -EWOULDBLOCK) {
-        return 0;
-    }
-    call->error = (int)count;
-    return 1;
-}
-
 /* hl_run of the event.  Errors of ours go to the task. */
 static int
 sock_call_run(hl_loop *loop, PyObject *self, PyObject *unused)
@@ -306,7 +145,7 @@ sock_call_run(hl_loop *loop, PyObject *self, PyObject *unused)
         !hl_watch_holds(loop, call->fd, call->kind, self)) {
         return 0; /* it ended, or another took the place, after the event was collected */
     }
-    if (call->data.obj != NULL && !sock_call_send_more(call)) {
+    if (call->progress != NULL && !call->progress(call)) {
         if (sock_call_arm(call) == 0) {
             return 0;
         }
@@ -319,7 +158,7 @@ sock_call_run(hl_loop *loop, PyObject *self, PyObject *unused)
 /* -- life ------------------------------------------------------------------------------------ */
 
 static hl_sock_call *
-sock_call_new(hl_loop *loop, PyObject *sock, int kind, sock_attempt attempt)
+sock_call_new(hl_loop *loop, PyObject *sock, const hl_sock_call_kind *kind)
 {
     hl_state *state = loop->state;
     PyTypeObject *type = state->SockCallType;
@@ -337,8 +176,9 @@ sock_call_new(hl_loop *loop, PyObject *sock, int kind, sock_attempt attempt)
     hl_count_new(state, HL_COUNT_SOCK_CALL);
     call->loop = (hl_loop *)Py_NewRef((PyObject *)loop);
     call->sock = Py_NewRef(sock);
-    call->kind = kind;
-    call->attempt = attempt;
+    call->kind = kind->direction;
+    call->attempt = kind->attempt;
+    call->progress = kind->progress;
     call->fd = -1;
     call->sent = 0;
     call->error = 0;
@@ -563,35 +403,17 @@ hl_sock_call_type_init(PyObject *module, hl_state *state)
     return state->SockCallType != NULL ? hl_plain_socket_init(state) : -1;
 }
 
-/* -- the methods' first half ------------------------------------------------------------------ */
+/* -- beginning ------------------------------------------------------------------------------- */
 
-/* What is held back leaves first; then the descriptor of sock, or -1 if the call is
- * asyncio's business, or -2 with an exception. */
-static int
-begin_call(hl_loop *loop, PyObject *sock)
+PyObject *
+hl_sock_call_start(hl_loop *loop, PyObject *sock, int fd, const hl_sock_call_kind *kind,
+                   PyObject *argument)
 {
-    if (hl_cork_flush(loop) < 0) {
-        return -2;
-    }
-    return loop->state->is_native ? hl_plain_socket_fd(loop->state, sock) : -1;
-}
-
-static PyObject *
-not_ours(int fd)
-{
-    return fd == -1 ? Py_NewRef(Py_None) : NULL;
-}
-
-/* The awaitable of a call on fd, for which it waits now. */
-static PyObject *
-start_waiting(hl_loop *loop, PyObject *sock, int fd, PyObject *argument,
-              sock_attempt attempt)
-{
-    hl_sock_call *call = sock_call_new(loop, sock, HL_POLL_READ, attempt);
+    hl_sock_call *call = sock_call_new(loop, sock, kind);
     if (call == NULL) {
         return NULL;
     }
-    call->argument = Py_NewRef(argument);
+    call->argument = Py_XNewRef(argument);
     if (sock_call_wait(call, fd) < 0) {
         sock_call_end(call);
         Py_CLEAR(call);
@@ -600,68 +422,11 @@ start_waiting(hl_loop *loop, PyObject *sock, int fd, PyObject *argument,
 }
 
 PyObject *
-hl_sock_begin(hl_loop *loop, PyObject *sock)
+hl_sock_call_start_sending(hl_loop *loop, PyObject *sock, int fd,
+                           const hl_sock_call_kind *kind, Py_buffer *data,
+                           Py_ssize_t sent)
 {
-    int fd = begin_call(loop, sock);
-    return fd == -2 ? NULL : PyBool_FromLong(fd >= 0);
-}
-
-PyObject *
-hl_sock_recv(hl_loop *loop, PyObject *sock, PyObject *limit)
-{
-    int fd = begin_call(loop, sock);
-    Py_ssize_t count =
-        fd >= 0 && PyLong_CheckExact(limit) ? PyLong_AsSsize_t(limit) : -1;
-    if (fd >= 0 && count <= 0) {
-        PyErr_Clear(); /* OverflowError; asyncio's own call raises it again */
-        fd = -1;
-    }
-    if (fd < 0) {
-        return not_ours(fd);
-    }
-    PyObject *result;
-    int outcome = receive_bytes(loop, fd, count, &result);
-    if (outcome != 0) {
-        return result;
-    }
-    return start_waiting(loop, sock, fd, limit, attempt_recv);
-}
-
-PyObject *
-hl_sock_recv_into(hl_loop *loop, PyObject *sock, PyObject *buffer)
-{
-    Py_buffer view;
-    int fd = begin_call(loop, sock);
-    if (fd < 0 || !get_writable(buffer, &view)) {
-        return not_ours(fd < 0 ? fd : -1);
-    }
-    PyObject *result = NULL;
-    int outcome = receive_into(fd, &view, &result);
-    if (outcome != 0) {
-        return result;
-    }
-    return start_waiting(loop, sock, fd, buffer, attempt_recv_into);
-}
-
-/* True if len(data) is its number of bytes, which sock_sendall compares with. */
-static bool
-is_plain_data(PyObject *data)
-{
-    if (PyBytes_CheckExact(data) || PyByteArray_CheckExact(data)) {
-        return true;
-    }
-    if (!PyMemoryView_Check(data)) {
-        return false;
-    }
-    const Py_buffer *view = PyMemoryView_GET_BUFFER(data);
-    return view->ndim == 1 && view->itemsize == 1;
-}
-
-/* Wait with the rest of data, whose first `sent` bytes are gone. */
-static PyObject *
-send_later(hl_loop *loop, PyObject *sock, int fd, Py_buffer *data, Py_ssize_t sent)
-{
-    hl_sock_call *call = sock_call_new(loop, sock, HL_POLL_WRITE, attempt_sendall);
+    hl_sock_call *call = sock_call_new(loop, sock, kind);
     if (call == NULL) {
         PyBuffer_Release(data);
         return NULL;
@@ -669,42 +434,6 @@ send_later(hl_loop *loop, PyObject *sock, int fd, Py_buffer *data, Py_ssize_t se
     call->data = *data;
     call->sent = sent;
     if (sock_call_wait(call, fd) < 0) {
-        sock_call_end(call);
-        Py_CLEAR(call);
-    }
-    return (PyObject *)call;
-}
-
-PyObject *
-hl_sock_sendall(hl_loop *loop, PyObject *sock, PyObject *data)
-{
-    int fd = begin_call(loop, sock);
-    if (fd < 0 || !is_plain_data(data)) {
-        return not_ours(fd < 0 ? fd : -1);
-    }
-    Py_buffer view;
-    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        return NULL;
-    }
-    ssize_t count = hl_socket_send(fd, view.buf, (size_t)view.len);
-    int outcome = outcome_of(count);
-    if (outcome == 0 || (outcome > 0 && count < view.len)) {
-        return send_later(loop, sock, fd, &view, outcome == 0 ? 0 : count);
-    }
-    PyBuffer_Release(&view);
-    return outcome > 0 ? Py_NewRef(Py_True) : NULL;
-}
-
-PyObject *
-hl_sock_ready(hl_loop *loop, PyObject *sock, int kind)
-{
-    int fd = hl_plain_socket_fd(loop->state, sock);
-    if (fd < 0) {
-        hl_error_set(-EBADF);
-        return NULL;
-    }
-    hl_sock_call *call = sock_call_new(loop, sock, kind, attempt_ready);
-    if (call != NULL && sock_call_wait(call, fd) < 0) {
         sock_call_end(call);
         Py_CLEAR(call);
     }

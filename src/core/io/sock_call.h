@@ -1,5 +1,4 @@
-/* One call of sock_recv, sock_recv_into or sock_sendall that has to wait, and the wait for
- * readiness that the other sock_* methods are made of.
+/* A call on a socket that has to wait: what `await loop.sock_recv(...)` awaits then.
  *
  * The system call comes first; only if the kernel says "not now" is there an object, the
  * awaitable of this file.  It arms the descriptor for one event, and a future of the loop
@@ -22,19 +21,43 @@ int hl_sock_call_type_init(PyObject *module, hl_state *state);
 /* Drop what was kept for reuse. */
 void hl_sock_call_drain(hl_state *state);
 
-/* Send what is held back, as every call on a socket does first.  New: True if asyncio's own
- * method is not needed, because sock is plain (io/plain_socket.h), or False; or NULL. */
-PyObject *hl_sock_begin(hl_loop *loop, PyObject *sock);
+typedef struct hl_sock_call hl_sock_call;
 
-/* The methods' first system call.  New: the result (of sending: True), or what is to be
- * awaited and then has it in take(); None where the call is asyncio's business.  NULL with
- * an exception. */
-PyObject *hl_sock_recv(hl_loop *loop, PyObject *sock, PyObject *limit);
-PyObject *hl_sock_recv_into(hl_loop *loop, PyObject *sock, PyObject *buffer);
-PyObject *hl_sock_sendall(hl_loop *loop, PyObject *sock, PyObject *data);
+/* What a kind of call does when its descriptor is ready for `direction` (HL_POLL_*). */
+typedef struct {
+    int direction;
+    /* Try again, in the step of the task that waits.  Returns 1, with call->result if there
+     * is one, 0 if the kernel says "not now", or -1 with an exception. */
+    int (*attempt)(hl_sock_call *call);
+    /* Go on without the task; NULL: wake it at once.  Raises nothing.  Returns 1 to wake it,
+     * 0 to wait for the next event. */
+    int (*progress)(hl_sock_call *call);
+} hl_sock_call_kind;
 
-/* What is to be awaited until sock is ready for kind (HL_POLL_READ or HL_POLL_WRITE).  New,
- * or NULL: RuntimeError if a transport owns the descriptor, OSError. */
-PyObject *hl_sock_ready(hl_loop *loop, PyObject *sock, int kind);
+struct hl_sock_call {
+    PyObject_HEAD
+    PyObject *sock;   /* owned; NULL once the call has ended */
+    hl_loop *loop;    /* owned */
+    PyObject *future; /* owned: what the task waits for; NULL while it does not wait */
+    PyObject *argument; /* owned: what the kind needs for another try; or NULL */
+    PyObject *result;   /* owned: what was received, until it is taken; or NULL */
+    int (*attempt)(hl_sock_call *call);
+    int (*progress)(hl_sock_call *call);
+    Py_buffer data; /* of sending: owned as long as data.obj is set */
+    Py_ssize_t sent;
+    int error; /* -errno of a send that failed while the task waited, or 0 */
+    int fd;    /* as it was when it was armed: only to find the place in the table */
+    int kind;  /* HL_POLL_READ or HL_POLL_WRITE */
+};
+
+/* An awaitable of a call on sock, which waits for fd, its descriptor, from here on.  Borrows
+ * argument (may be NULL).  New, or NULL: RuntimeError if a transport owns the descriptor. */
+PyObject *hl_sock_call_start(hl_loop *loop, PyObject *sock, int fd,
+                             const hl_sock_call_kind *kind, PyObject *argument);
+
+/* The same for data (stolen, also on failure) of which `sent` bytes are gone. */
+PyObject *hl_sock_call_start_sending(hl_loop *loop, PyObject *sock, int fd,
+                                     const hl_sock_call_kind *kind, Py_buffer *data,
+                                     Py_ssize_t sent);
 
 #endif

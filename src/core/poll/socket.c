@@ -72,6 +72,26 @@ hl_socket_accept(int fd, struct sockaddr *address, socklen_t *address_length)
     return accepted < 0 ? -errno : accepted;
 }
 
+int
+hl_socket_connect(int fd, const struct sockaddr *address, socklen_t length)
+{
+    if (connect(fd, address, length) == 0) {
+        return 0;
+    }
+    return errno == EINTR ? -EINPROGRESS : -errno;
+}
+
+int
+hl_socket_error(int fd)
+{
+    int error = 0;
+    socklen_t length = sizeof(error);
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0) {
+        return -errno;
+    }
+    return -error;
+}
+
 void
 hl_socket_set_nodelay(int fd, int family)
 {

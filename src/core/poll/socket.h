@@ -22,6 +22,13 @@ ssize_t hl_socket_send_spans(int fd, const hl_spans *spans);
  * address, and what was needed afterwards.  Returns the new descriptor or -errno. */
 int hl_socket_accept(int fd, struct sockaddr *address, socklen_t *address_length);
 
+/* Begin to connect.  Returns 0 if connected, -EINPROGRESS if that goes on in the background,
+ * which a signal does not end, or -errno. */
+int hl_socket_connect(int fd, const struct sockaddr *address, socklen_t length);
+
+/* Take the error that stands against the socket.  Returns 0, it as -errno, or -errno. */
+int hl_socket_error(int fd);
+
 /* Turn Nagle's algorithm off if fd is a TCP socket; nothing otherwise. */
 void hl_socket_set_nodelay(int fd, int family);
 

@@ -158,6 +158,9 @@ typedef struct {
     PyCFunction socket_fileno;
     PyCFunction socket_gettimeout;
     unsigned int socket_version;
+    Py_ssize_t socket_family_offset; /* of ints in the object; 0: not found */
+    Py_ssize_t socket_type_offset;
+    Py_ssize_t socket_proto_offset;
 
     /* For answers of getaddrinfo: the socket module's names, and members of its enums. */
     PyObject *socket_names;
