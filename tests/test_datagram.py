@@ -15,6 +15,7 @@ import weakref
 import pytest
 from support.datagrams import (
     LOCALHOST,
+    LOOPBACKS,
     Endpoints,
     Recorder,
     drain,
@@ -27,16 +28,7 @@ from support.datagrams import (
 from support.differential import outcome_of, outcome_on, run_briefly
 from support.known_differences import known_difference
 
-HAS_IPV6 = False
-if socket.has_ipv6:
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as ipv6_probe:
-        try:
-            ipv6_probe.bind(("::1", 0))
-            HAS_IPV6 = True
-        except OSError:
-            pass
-
-needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="this machine has no ::1")
+needs_ipv6 = pytest.mark.skipif(socket.AF_INET6 not in LOOPBACKS, reason="this machine has no ::1")
 
 
 @pytest.fixture
@@ -247,20 +239,19 @@ def test_a_socket_with_methods_of_its_own_is_used_by_them(loop, endpoints):
 # -- content ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("family", ["ipv4", "ipv6", "unix"])
+@pytest.mark.parametrize("family", [*LOOPBACKS, socket.AF_UNIX])
 def test_datagrams_between_many_peers_keep_their_content(loop, endpoints, tmp_path, family):
     """Each of 20 peers gets back what it sent, and nothing else; sizes are mixed."""
-    if family == "ipv6" and not HAS_IPV6:
-        family = "ipv4"
-    local = {"ipv4": LOCALHOST, "ipv6": ("::1", 0), "unix": str(tmp_path / "server")}[family]
-    options = {"family": socket.AF_UNIX} if family == "unix" else {}
+    is_unix = family == socket.AF_UNIX
+    local = str(tmp_path / "server") if is_unix else LOOPBACKS[family]
+    options = {"family": socket.AF_UNIX} if is_unix else {}
     chosen = random.Random(7)
     server = Recorder()
     server.on_datagram = lambda data, address: server.transport.sendto(data, address)
     transport, _ = endpoints.make(local, protocol=server, **options)
     peers = []
     for number in range(20):
-        own = {"local_addr": str(tmp_path / str(number)), **options} if family == "unix" else {}
+        own = {"local_addr": str(tmp_path / str(number)), **options} if is_unix else {}
         peers.append(
             endpoints.make(remote_addr=name_of(transport)[:2] if own == {} else local, **own)
         )

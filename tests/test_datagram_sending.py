@@ -15,6 +15,7 @@ import warnings
 import pytest
 from support.datagrams import (
     LOCALHOST,
+    LOOPBACKS,
     Endpoints,
     Recorder,
     drain,
@@ -25,6 +26,8 @@ from support.datagrams import (
 )
 from support.differential import assert_same_on_both, outcome_of, outcome_on, run_briefly
 from support.known_differences import known_difference
+
+SO_NO_CHECK = 11  # Of Linux; the socket module does not have it.
 
 
 @pytest.fixture
@@ -100,6 +103,58 @@ def test_who_looks_finds_everything_sent(loop, endpoints, look):
         return drain(peer)
 
     assert in_callback(loop, send_and_look) == numbers(0, 1, 2)
+
+
+@pytest.mark.parametrize("family", LOOPBACKS)
+@pytest.mark.parametrize("connected", [False, True], ids=["", "connected"])
+@pytest.mark.parametrize("checksums", [True, False], ids=["", "without checksums"])
+def test_runs_of_one_size_arrive_one_by_one(loop, endpoints, family, connected, checksums):
+    """hotloop has the kernel cut such a run out of one buffer, if the kernel can."""
+    local = LOOPBACKS[family]
+    peer, other = endpoints.plain(local, family), endpoints.plain(local, family)
+    address = peer.getsockname()
+    options = {"remote_addr": address[:2]} if connected else {"local_addr": local}
+    transport, protocol = endpoints.make(**options)
+    if not checksums:  # Linux does not cut datagrams that are sent without one.
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
+    for sizes in (
+        [64] * 10,
+        [64] * 10 + [10] + [64] * 3 + [65] * 4,
+        [10, 11, 12, 11, 10, 10, 10, 10, 9],
+        [1] * 64,
+        [1] * 65,
+        [7000] * 9,
+        [20_000] * 4,
+        [32_000, 32_000, 1_500, 1_500],
+        [1] * 30 + [2] * 30 + [1] * 30,
+    ):
+        sent = [bytes([number]) * size for number, size in enumerate(sizes)]
+
+        def send(sent=sent):
+            for number, data in enumerate(sent):
+                transport.sendto(data, None if connected else address)
+                if number == 5 and not connected:
+                    transport.sendto(data, other.getsockname())
+
+        in_callback(loop, send)
+        assert drain(peer) == sent
+        assert drain(other) == ([] if connected else sent[5:6])
+    assert protocol.errors == []
+
+
+@pytest.mark.only_hotloop("asyncio writes through always")
+def test_writing_through_sends_within_the_call(loop, endpoints):
+    loop.write_through = True
+    transport, protocol = endpoints.make(LOCALHOST)
+    peer = endpoints.plain()
+
+    def send():
+        transport.sendto(b"x", peer.getsockname())
+        transport.sendto(b"y", ("127.255.255.255", 9))
+        return drain(peer), [type(error) for error in protocol.errors]
+
+    assert in_callback(loop, send) == ([b"x"], [PermissionError])
 
 
 def test_data_may_change_after_the_call(loop, endpoints):
@@ -443,9 +498,9 @@ def test_error_received_that_raises_on_receiving(loop, endpoints, loop_reports):
 @known_difference("Sockets")
 def test_a_datagram_that_fails_is_told_when_the_callback_ends():
     """What `sendto()` of a datagram transport is given within a callback leaves when the callback
-    ends, if not before. If the kernel refuses a datagram, `error_received()` is called then, and
-    what that raises goes to the exception handler. On asyncio it is called within `sendto()`, which
-    raises it."""
+    ends, if not before, as with streams. If the kernel refuses a datagram, `error_received()` is
+    called then, and what that raises goes to the exception handler. On asyncio it is called within
+    `sendto()`, which raises it."""
 
     def scenario(loop):
         reports = []

@@ -9,6 +9,23 @@ from support.differential import run_briefly
 LOCALHOST = ("127.0.0.1", 0)
 
 
+def _has_ipv6():
+    if not socket.has_ipv6:
+        return False
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("::1", 0))
+        except OSError:
+            return False
+    return True
+
+
+# The loopback addresses that this machine has, by family.
+LOOPBACKS = {socket.AF_INET: LOCALHOST}
+if _has_ipv6():
+    LOOPBACKS[socket.AF_INET6] = ("::1", 0)
+
+
 class Recorder(asyncio.DatagramProtocol):
     """Notes every call, and calls `on_datagram(data, address)` of the test, if there is one."""
 

@@ -273,6 +273,30 @@ receive_by_socket(hl_transport *transport)
     return error;
 }
 
+/* One datagram by recvfrom() costs 0.6 us, by recvmmsg(), which looks for a second one, 0.8:
+ * where they come one by one the former is used, but for every eighth time. */
+enum { LONE_EVENTS = 4, LOOK_AGAIN = 8 };
+
+static bool
+expects_one(const hl_datagram *self)
+{
+    return self->lone_events >= LONE_EVENTS && self->lone_events % LOOK_AGAIN != 0;
+}
+
+static void
+note_count(hl_datagram *self, int count)
+{
+    if (count > 1) {
+        self->lone_events = 0;
+    }
+    else {
+        self->lone_events++;
+        if (self->lone_events == UINT8_MAX) {
+            self->lone_events = LOOK_AGAIN;
+        }
+    }
+}
+
 static int
 receive(hl_transport *transport)
 {
@@ -287,10 +311,11 @@ receive(hl_transport *transport)
     if (batch == NULL) {
         return hl_transport_fail(transport, READ_ERROR);
     }
-    bool is_inet = transport->family != AF_UNIX;
-    int count = hl_datagram_receive(
-        transport->fd, batch, is_inet ? HL_DATAGRAM_ROOM_UDP : HL_DATAGRAM_ROOM);
+    size_t room =
+        transport->family != AF_UNIX ? HL_DATAGRAM_ROOM_UDP : HL_DATAGRAM_ROOM;
+    int count = hl_datagram_receive(transport->fd, batch, room, expects_one(self));
     if (count > 0) {
+        note_count(self, count);
         self->batch = batch;
         return deliver(transport);
     }

@@ -18,6 +18,9 @@ typedef struct {
     bool is_bound_to_address; /* `address` counts */
     bool is_connected;        /* the kernel knows the receiver */
     bool is_native;           /* of a family of py/address.h */
+    bool is_segmentable;      /* UDP_SEGMENT may be used; false: not known yet */
+    bool is_never_segmented;
+    uint8_t lone_events; /* read events in a row that found only one datagram */
 } hl_datagram;
 
 /* What the datagram transports of a loop share; belongs to the loop's thread. */

@@ -178,6 +178,34 @@ send_held(hl_loop *loop, hl_transport *transport, const held_datagram *held,
     return result;
 }
 
+/* Whether the kernel may cut datagrams out of one buffer, asked at the first need. */
+static bool
+may_segment(hl_transport *transport, size_t count)
+{
+    hl_datagram *datagram = hl_datagram_of(transport);
+    if (count < 2 || datagram->is_segmentable || datagram->is_never_segmented) {
+        return datagram->is_segmentable;
+    }
+    datagram->is_segmentable =
+        transport->family != AF_UNIX && hl_datagram_can_segment(transport->fd);
+    datagram->is_never_segmented = !datagram->is_segmentable;
+    return datagram->is_segmentable;
+}
+
+/* hl_datagram_send_many, without segments where that does not work. */
+static int
+send_many(hl_transport *transport, const hl_datagram_out *datagrams, size_t count)
+{
+    bool segments = may_segment(transport, count);
+    int sent = hl_datagram_send_many(transport->fd, datagrams, count, segments);
+    if (segments && hl_datagram_is_segment_error(sent)) {
+        hl_datagram_of(transport)->is_segmentable = false;
+        hl_datagram_of(transport)->is_never_segmented = true;
+        sent = hl_datagram_send_many(transport->fd, datagrams, count, false);
+    }
+    return sent;
+}
+
 int
 hl_datagram_flush(hl_loop *loop, PyObject *self)
 {
@@ -196,9 +224,8 @@ hl_datagram_flush(hl_loop *loop, PyObject *self)
             .name_length = length,
         };
     }
-    int sent = transport->is_lost
-                   ? (int)corked->count
-                   : hl_datagram_send_many(transport->fd, datagrams, corked->count);
+    int sent = transport->is_lost ? (int)corked->count
+                                  : send_many(transport, datagrams, corked->count);
     size_t count = take_held(loop, sent > 0 ? (size_t)sent : 0, held);
     if (count == 0) {
         return 0;

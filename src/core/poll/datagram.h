@@ -37,9 +37,9 @@ hl_datagram_batch *hl_datagram_batch_new(void);
 
 void hl_datagram_batch_free(hl_datagram_batch *batch);
 
-/* Receive what waits, each datagram up to room (HL_DATAGRAM_ROOM*) bytes; the batch must be
- * used up.  Returns how many they are, or -errno. */
-int hl_datagram_receive(int fd, hl_datagram_batch *batch, size_t room);
+/* Receive what waits, each datagram up to room (HL_DATAGRAM_ROOM*) bytes, or only one if
+ * is_single; the batch must be used up.  Returns how many they are, or -errno. */
+int hl_datagram_receive(int fd, hl_datagram_batch *batch, size_t room, bool is_single);
 
 /* The next datagram of the batch into *datagram, valid until the batch is filled again.
  * Returns false if it is used up. */
@@ -54,8 +54,18 @@ bool hl_datagram_batch_has_more(const hl_datagram_batch *batch);
 /* Send one.  Returns 0 or -errno. */
 int hl_datagram_send(int fd, const hl_datagram_out *datagram);
 
-/* Send count (1 to HL_DATAGRAM_LIMIT) datagrams.  Returns how many of them, at least one,
- * went out before the first that did not, or -errno if that is the first of all. */
-int hl_datagram_send_many(int fd, const hl_datagram_out *datagrams, size_t count);
+/* True if the kernel can cut one buffer into many datagrams for the socket (UDP_SEGMENT, since
+ * Linux 4.18) and the program does not do so itself. */
+bool hl_datagram_can_segment(int fd);
+
+/* Send count (1 to HL_DATAGRAM_LIMIT) datagrams.  may_segment: neighbours of one size to one
+ * receiver go as one buffer that the kernel cuts, which costs a third.  Returns how many
+ * went out, at least one, before the first that did not, or -errno if that is the first. */
+int hl_datagram_send_many(int fd, const hl_datagram_out *datagrams, size_t count,
+                          bool may_segment);
+
+/* True if an error of hl_datagram_send_many may be due to segmenting: where the route's MTU
+ * is smaller than a datagram, or its device computes no checksums. */
+bool hl_datagram_is_segment_error(int error);
 
 #endif
