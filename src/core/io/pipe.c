@@ -332,7 +332,7 @@ static PyMethodDef reader_methods[] = {
     {"_call_connection_lost",
      hl_transport_call_connection_lost_method,
      METH_O,
-     "_call_connection_lost($self, exc)\n--\n\nTell the protocol, and give the file up."},
+     "_call_connection_lost($self, exc, /)\n--\n\nTell the protocol, and give the file up."},
     {NULL, NULL, 0, NULL},
 };
 

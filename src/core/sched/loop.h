@@ -158,8 +158,11 @@ hl_loop_is_direct(const hl_loop *loop)
 static inline bool
 hl_loop_is_accessible(const hl_loop *loop)
 {
+    if (!HL_FREE_THREADED) {
+        return true;
+    }
     unsigned long owner = hl_loop_owner(loop);
-    return !HL_FREE_THREADED || owner == 0 || owner == hl_thread_ident();
+    return owner == 0 || owner == hl_thread_ident();
 }
 
 #if HL_FREE_THREADED
