@@ -34,7 +34,7 @@ NATIVE_AWAITED_BY_STOCK = Kind("hotloop<-asyncio", NATIVE.Future, STOCK.Task, NA
 CRASHES_STOCK = {
     ("uninitialized_task", "get_coro"): sys.version_info < (3, 13),
     ("uninitialized_task", "get_context"): sys.version_info < (3, 13, 1),
-    ("running_cancelled_task", "__init__"): sys.version_info[:2] == (3, 14),
+    ("running_cancelled_task", "__init__"): (3, 13, 1) <= sys.version_info < (3, 15),
 }
 
 

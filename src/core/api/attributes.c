@@ -133,7 +133,7 @@ set_flag(PyObject *self, PyObject *value, void *closure)
 static PyObject *
 get_internal_fds(PyObject *self, void *closure)
 {
-    return PyLong_FromLong(!((hl_loop *)self)->is_closed);
+    return PyLong_FromLong(!hl_loop_is_closed((hl_loop *)self));
 }
 
 static PyObject *

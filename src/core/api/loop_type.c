@@ -255,7 +255,7 @@ loop_is_running(PyObject *self, PyObject *unused)
 static PyObject *
 loop_is_closed(PyObject *self, PyObject *unused)
 {
-    return PyBool_FromLong(((hl_loop *)self)->is_closed);
+    return PyBool_FromLong(hl_loop_is_closed((hl_loop *)self));
 }
 
 static PyObject *
@@ -276,7 +276,7 @@ loop_check_closed(PyObject *self, PyObject *unused)
 static PyObject *
 loop_drop_work_method(PyObject *self, PyObject *unused)
 {
-    ((hl_loop *)self)->is_closed = true;
+    __atomic_store_n(&((hl_loop *)self)->is_closed, true, __ATOMIC_RELAXED);
     loop_drop_work((hl_loop *)self);
     Py_RETURN_NONE;
 }

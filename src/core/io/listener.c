@@ -422,7 +422,7 @@ listener_restart(PyObject *self, PyObject *unused)
     if (PyErr_Occurred()) {
         return NULL;
     }
-    if (fd == listener->fd && !listener->loop->is_closed &&
+    if (fd == listener->fd && !hl_loop_is_closed(listener->loop) &&
         hl_watch_add_native(
             listener->loop, fd, HL_POLL_READ, self, listener_on_readable) < 0) {
         return NULL;

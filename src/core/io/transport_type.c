@@ -515,7 +515,7 @@ transport_repr(PyObject *self)
     const char *type_name = strrchr(Py_TYPE(self)->tp_name, '.');
     type_name = type_name != NULL ? type_name + 1 : Py_TYPE(self)->tp_name;
     hl_loop *loop = transport->loop;
-    if (loop == NULL || loop->is_closed) {
+    if (loop == NULL || hl_loop_is_closed(loop)) {
         return PyUnicode_FromFormat("<%s%s fd=%d>", type_name, state, transport->fd);
     }
     if (hl_cork_flush_own(loop, self) < 0) {

@@ -264,8 +264,8 @@ hl_handle_cancel(hl_handle *handle)
     return 0;
 }
 
-PyObject *
-hl_handle_cancel_method(PyObject *self, PyObject *unused)
+static PyObject *
+handle_cancel_method(PyObject *self, PyObject *unused)
 {
     int error;
     Py_BEGIN_CRITICAL_SECTION(self);
@@ -415,7 +415,8 @@ hl_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument)
 static inline int
 handle_run(hl_loop *loop, hl_handle *handle)
 {
-    if (hl_handle_is_cancelled(handle)) {
+    /* Without a GIL another thread may cancel it now: asked under its lock, see handle_call. */
+    if (!HL_FREE_THREADED && hl_handle_is_cancelled(handle)) {
         return 0;
     }
     if (handle_call_in_context(handle, loop->state, true) == 0) {
@@ -465,7 +466,7 @@ handle_cancelled(PyObject *self, PyObject *unused)
 
 static PyMethodDef handle_methods[] = {
     {"cancel",
-     hl_handle_cancel_method,
+     handle_cancel_method,
      METH_NOARGS,
      "cancel($self, /)\n--\n\nCancel the callback; does nothing if it was cancelled or ran.\n\n"
      "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.Handle.cancel"},

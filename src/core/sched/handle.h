@@ -72,9 +72,6 @@ int hl_handle_run_native(hl_loop *loop, PyObject *owner);
 int hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
                           PyObject *args, PyObject *loop, PyObject *context);
 
-/* Handle.cancel as a method. */
-PyObject *hl_handle_cancel_method(PyObject *self, PyObject *unused);
-
 /* An empty handle of an exact type, from its freelist if possible.  New, or NULL. */
 static inline PyObject *
 hl_handle_alloc(PyTypeObject *type, hl_freelist *list)

@@ -4,7 +4,7 @@
 int
 hl_loop_check_open(hl_loop *loop)
 {
-    if (!loop->is_closed) {
+    if (!hl_loop_is_closed(loop)) {
         return 0;
     }
     PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
@@ -61,7 +61,11 @@ hl_loop_refresh_overrides(hl_loop *loop)
         Py_DECREF(used);
         Py_DECREF(ours);
     }
-    loop->overrides = found | loop->instance_overrides;
+    found |= loop->instance_overrides;
+    if (loop->overrides !=
+        found) { /* not written without need: other threads read it */
+        loop->overrides = found;
+    }
     /* Read last: the lookups above give the type a version if it had none. */
     loop->type_version = Py_TYPE(loop)->tp_version_tag;
     return 0;

@@ -101,7 +101,7 @@ typedef struct hl_loop {
     unsigned long
         owner; /* atomic: thread that runs the loop, 0 while it does not run */
     bool is_debug;
-    bool is_closed;
+    bool is_closed; /* atomic */
     bool is_stopping;
     bool is_in_entry; /* an entry of the ready queue is running: bytes may be corked */
     bool is_writing_through; /* every write goes to the kernel at once */
@@ -134,6 +134,13 @@ hl_loop_owner(const hl_loop *loop)
     return __atomic_load_n(&loop->owner, __ATOMIC_RELAXED);
 }
 
+/* Any thread may ask; what it does then may still meet a loop that was closed meanwhile. */
+static inline bool
+hl_loop_is_closed(const hl_loop *loop)
+{
+    return __atomic_load_n(&loop->is_closed, __ATOMIC_RELAXED);
+}
+
 /* True if object is a loop of ours.  Borrowed cast. */
 static inline hl_loop *
 hl_loop_cast(const hl_state *state, PyObject *object)
@@ -150,7 +157,7 @@ hl_loop_cast(const hl_state *state, PyObject *object)
 static inline bool
 hl_loop_is_direct(const hl_loop *loop)
 {
-    return !loop->is_debug && !loop->is_closed &&
+    return !loop->is_debug && !hl_loop_is_closed(loop) &&
            !(loop->overrides & (HL_OVERRIDE_CALL_SOON | HL_OVERRIDE_GET_DEBUG));
 }
 

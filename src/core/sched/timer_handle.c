@@ -133,26 +133,40 @@ timer_tell_loop(hl_timer_handle *timer, hl_state *state)
     return result != NULL ? 0 : -1;
 }
 
+static int
+timer_cancel_lock_held(hl_timer_handle *timer)
+{
+    if (hl_handle_is_cancelled(&timer->handle)) {
+        return 0;
+    }
+    if (!HL_FREE_THREADED && timer->node.slot != HL_HEAP_OUTSIDE) {
+        /* Only our own loop schedules; it is alive because the handle holds it. */
+        timer_unschedule(timer, (hl_loop *)timer->handle.loop);
+        return hl_handle_cancel(&timer->handle);
+    }
+    hl_state *state = hl_state_of((PyObject *)timer);
+    hl_loop *loop =
+        timer->handle.loop != NULL ? hl_loop_cast(state, timer->handle.loop) : NULL;
+    if (loop != NULL) {
+        timer_unschedule(timer, loop); /* the place is its loop's to look at */
+    }
+    else if (timer_tell_loop(timer, state) < 0) {
+        return -1;
+    }
+    return hl_handle_cancel(&timer->handle);
+}
+
 static PyObject *
 timer_cancel(PyObject *self, PyObject *unused)
 {
-    hl_timer_handle *timer = (hl_timer_handle *)self;
-    if (hl_handle_is_cancelled(&timer->handle)) {
-        Py_RETURN_NONE;
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = timer_cancel_lock_held((hl_timer_handle *)self);
+    Py_END_CRITICAL_SECTION();
+    if (error < 0) {
+        return NULL;
     }
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
-        /* Only our own loop schedules; it is alive because the handle holds it. */
-        timer_unschedule(timer, (hl_loop *)timer->handle.loop);
-    }
-    else {
-        hl_state *state = hl_state_of(self);
-        bool is_ours = timer->handle.loop != NULL &&
-                       hl_loop_cast(state, timer->handle.loop) != NULL;
-        if (!is_ours && timer_tell_loop(timer, state) < 0) {
-            return NULL;
-        }
-    }
-    return hl_handle_cancel_method(self, unused);
+    Py_RETURN_NONE;
 }
 
 /* -- attributes ------------------------------------------------------------------------- */

@@ -1,0 +1,195 @@
+"""Several threads do what one loop does not expect, at the same moment.
+
+asyncio promises nothing about most of this, so only hotloop is tried: nothing may crash, be lost or
+run twice. On interpreters without a GIL the threads really run at once, and ThreadSanitizer looks
+at these tests (`.ci/run thread-sanitizer`).
+"""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+
+import pytest
+
+import hotloop
+
+ROUNDS = 30
+THREADS = 3
+BOUND = 20  # Seconds that anything may take.
+
+
+@pytest.fixture
+def running():
+    """Return a loop that runs in a thread of its own until the test is over."""
+    loop = hotloop.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def together(function, count=THREADS):
+    """Call the function in several threads at the same moment and return what they returned."""
+    barrier = threading.Barrier(count)
+
+    def call():
+        barrier.wait(BOUND)
+        return function()
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        return [future.result(BOUND) for future in [pool.submit(call) for _ in range(count)]]
+
+
+def on_loop(loop, function):
+    """Return what the function returns in the loop's thread."""
+    result = concurrent.futures.Future()
+    loop.call_soon_threadsafe(lambda: result.set_result(function()))
+    return result.result(BOUND)
+
+
+def test_handles_cancelled_while_they_are_due(running):
+    for _ in range(ROUNDS):
+        handles = on_loop(
+            running,
+            lambda: [
+                handle
+                for _ in range(5)
+                for handle in (running.call_soon(int), running.call_later(0, int))
+            ],
+        )
+        handles.append(running.call_soon_threadsafe(int))
+        for handle in handles:
+            handle.cancel()
+        assert all(handle.cancelled() for handle in handles)
+
+
+def test_a_future_finished_by_several_threads_wakes_everybody_once(running):
+    for _ in range(ROUNDS):
+        future = running.create_future()
+        woken = []
+
+        async def wait(future=future, woken=woken):
+            woken.append(await future)
+
+        waiting = [asyncio.run_coroutine_threadsafe(wait(), running) for _ in range(2)]
+
+        def finish(future=future):
+            with contextlib.suppress(asyncio.InvalidStateError):
+                future.set_result("value")
+                return 1
+            return 0
+
+        assert sum(together(finish)) == 1
+        running.call_soon_threadsafe(int)
+        for one in waiting:
+            one.result(BOUND)
+        assert woken == ["value", "value"]
+
+
+def test_callbacks_added_while_a_future_is_finished(running):
+    for _ in range(ROUNDS):
+        future = running.create_future()
+        called = threading.Semaphore(0)
+
+        def add(future=future, called=called):
+            future.add_done_callback(lambda future: called.release())
+            with contextlib.suppress(asyncio.InvalidStateError):
+                future.set_result(None)
+
+        together(add)
+        running.call_soon_threadsafe(int)
+        assert all(called.acquire(timeout=BOUND) for _ in range(THREADS))
+        assert not called.acquire(blocking=False)
+
+
+def test_looking_at_a_loop_that_runs(running):
+    async def busy():
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+
+    work = asyncio.run_coroutine_threadsafe(busy(), running)
+    while not work.done():
+        assert running.is_running() and not running.is_closed()
+        assert isinstance(len(running._ready) + len(running._scheduled), int)
+        for task in asyncio.all_tasks(running):
+            assert task.get_loop() is running and repr(task)
+    work.result(BOUND)
+
+
+def test_loops_made_and_closed_in_several_threads():
+    def make():
+        for _ in range(ROUNDS):
+            loop = hotloop.new_event_loop()
+            loop.call_soon(int)
+            loop.close()
+
+    together(make)
+
+
+def test_loops_that_run_in_several_threads():
+    async def give(value):
+        await asyncio.sleep(0)
+        return value
+
+    async def main():
+        return await asyncio.gather(*map(give, range(10)))
+
+    assert together(lambda: hotloop.run(main())) == [list(range(10))] * THREADS
+
+
+def test_one_loop_started_by_several_threads():
+    """One of them runs it; the others are refused, or run it afterwards."""
+    loop = hotloop.new_event_loop()
+    inside = []
+    most = []
+
+    def turn():
+        inside.append(None)
+        most.append(len(inside))
+        inside.pop()
+
+    def start():
+        refused = 0
+        for _ in range(ROUNDS):
+            try:
+                loop.call_soon_threadsafe(turn)
+                loop.call_soon_threadsafe(loop.stop)
+                loop.run_forever()
+            except RuntimeError as error:
+                assert "already running" in str(error)
+                refused += 1
+        return refused
+
+    assert sum(together(start)) < THREADS * ROUNDS
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert len(most) == THREADS * ROUNDS and set(most) == {1}
+
+
+@pytest.mark.timeout(60)
+def test_a_loop_closed_while_threads_call_it():
+    """They are told that it is closed, and write to no descriptor that another file has by then."""
+    for _ in range(5):
+        loop = hotloop.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        called = threading.Event()
+
+        def call(loop=loop, called=called):
+            with pytest.raises(RuntimeError, match="closed"):
+                while True:
+                    loop.call_soon_threadsafe(int)
+                    called.set()
+
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            calling = [pool.submit(call) for _ in range(2)]
+            called.wait(BOUND)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+            for one in calling:
+                one.result(BOUND)
