@@ -293,6 +293,69 @@ def test_a_factory_that_fails(error, debug):
     assert bool(reports) == debug
 
 
+@pytest.mark.skipif(not SINCE_3_13, reason="needs Python 3.13")
+def test_the_set_of_clients():
+    async def scenario(reports):
+        made = []
+
+        def factory():
+            made.append(Recorder())
+            return made[-1]
+
+        server, address = await start(factory)
+        socks = [connected(address) for _ in range(4)]
+        await until(lambda: len(made) == 4 and all(p.transport for p in made))
+        clients = server._clients
+        transports = [p.transport for p in made]
+        seen = [
+            len(clients),
+            {transports.index(t) for t in clients} == {0, 1, 2, 3},
+            len(list(clients.copy())),
+            [t in clients for t in transports],
+            object() in clients,
+        ]
+        transports[1].abort()
+        await made[1].lost
+        seen += [len(clients), transports[1] in clients]
+        clients.discard(transports[2])
+        clients.discard(transports[2])
+        clients.discard(transports[1])
+        seen += [len(clients), {transports.index(t) for t in clients} == {0, 3}]
+        clients.add(transports[2])
+        clients.add(transports[2])
+
+        class Other:
+            def close(self):
+                seen.append("closed")
+
+        other = Other()
+        clients.add(other)
+        seen += [len(clients), other in clients]
+        server.close_clients()
+        del other
+        gc.collect()
+        for protocol in made:
+            await protocol.lost
+        seen.append(len(clients))
+        server.close()
+        await server.wait_closed()
+        for sock in socks:
+            sock.close()
+        return seen
+
+    same(scenario)
+
+
+def test_the_type_of_a_server(loop):
+    import hotloop
+
+    server, _ = loop.run_until_complete(start(Recorder))
+    server.close()
+    loop.run_until_complete(server.wait_closed())
+    assert isinstance(server, asyncio.base_events.Server)
+    assert (type(server) is hotloop.Server) == isinstance(loop, hotloop.Loop)
+
+
 # -- unix sockets ----------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ Importing it changes nothing in asyncio.
 
 from ._core import Future, Handle, Task, TimerHandle
 from ._entry import install, new_event_loop, run, uninstall
-from ._loop import Loop
+from ._loop import Loop, Server
 
 # Type checkers take every name TYPE_CHECKING for true; typing itself would cost import time.
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ __all__ = [
     "Future",
     "Handle",
     "Loop",
+    "Server",
     "Task",
     "TimerHandle",
     "__version__",

@@ -1,6 +1,7 @@
 /* The life of a transport and its close machine: see transport.h for the states. */
 #include "io/transport.h"
 
+#include "io/client_set.h"
 #include "poll/socket.h"
 #include "py/error.h"
 #include "sched/cork.h"
@@ -268,6 +269,7 @@ hl_transport_dealloc(PyObject *self)
     if (transport->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    hl_client_set_forget(transport);
     hl_transport_drop_queue(transport);
     PyMem_Free(transport->peer);
     PyMem_Free(transport->local);

@@ -23,6 +23,7 @@
 #include <sys/types.h>
 
 struct hl_transport;
+struct hl_client_set;
 
 /* What a kind of transport does; one static table each. */
 typedef struct {
@@ -54,7 +55,10 @@ typedef struct hl_transport {
     PyObject *write_context; /* owned while it is watched for writing */
     hl_address *peer;        /* owned; NULL: unknown */
     hl_address *local;       /* owned; kept when the descriptor goes; NULL: ask it */
-    hl_spans *queue;         /* owned: what the kernel did not take; NULL if none */
+    struct hl_client_set *clients;        /* borrowed: the set that links it, or NULL */
+    struct hl_transport *client_next;     /* borrowed, in that set */
+    struct hl_transport *client_previous; /* likewise */
+    hl_spans *queue; /* owned: what the kernel did not take; NULL if none */
     size_t high_water;
     size_t low_water;
     uint32_t read_since;  /* turn in which reading was (re)started: entries of that turn

@@ -3,6 +3,7 @@
  * Executing the module imports what the core needs of asyncio, verifies CPython's private
  * layout, and makes the types in the order of the layers. */
 #include "api/loop_type.h"
+#include "io/client_set.h"
 #include "io/datagram.h"
 #include "io/listener.h"
 #include "io/pipe.h"
@@ -218,6 +219,7 @@ static PyMethodDef core_functions[] = {
     X(StreamType)                                                                      \
     X(DatagramType)                                                                    \
     X(ListenerType)                                                                    \
+    X(ClientSetType)                                                                   \
     X(ReadPipeType)                                                                    \
     X(WritePipeType)                                                                   \
     X(StockReadTransportType)                                                          \
@@ -475,6 +477,7 @@ make_io_types(PyObject *module, hl_state *state)
                    hl_stream_type_init(module, state) < 0 ||
                    hl_datagram_type_init(module, state) < 0 ||
                    hl_listener_type_init(module, state) < 0 ||
+                   hl_client_set_type_init(module, state) < 0 ||
                    hl_pipe_types_init(module, state) < 0
                ? -1
                : 0;
@@ -521,6 +524,7 @@ add_names(PyObject *module, const hl_state *state)
         {"Handle", (PyObject *)state->HandleType},
         {"TimerHandle", (PyObject *)state->TimerHandleType},
         {"_Transport", (PyObject *)state->TransportType},
+        {"_ClientSet", (PyObject *)state->ClientSetType},
         {"native", state->is_native ? Py_True : Py_False},
         {"layout_problem",
          state->layout_problem != NULL ? state->layout_problem : Py_None},

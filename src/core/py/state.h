@@ -137,6 +137,7 @@ typedef struct {
     PyTypeObject *StreamType;
     PyTypeObject *DatagramType;
     PyTypeObject *ListenerType;
+    PyTypeObject *ClientSetType;
     PyTypeObject *ReadPipeType;
     PyTypeObject *WritePipeType;
 
