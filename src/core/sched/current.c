@@ -67,8 +67,6 @@ hl_current_restore(hl_loop *loop, hl_current_saved *saved)
 
 #else
 
-/* loop->current_task is borrowed from the dict's entry. */
-
 /* RuntimeError: other (stolen) is being executed. */
 static int
 current_refuse(PyObject *task, PyObject *other)
@@ -82,20 +80,12 @@ current_refuse(PyObject *task, PyObject *other)
 }
 
 int
-hl_current_set(hl_loop *loop, PyObject *task)
+hl_current_check_none(const hl_loop *loop, PyObject *task)
 {
-    PyObject *tasks = loop->state->current_tasks;
-    if (loop->current_task == NULL) {
-        PyObject *other;
-        int found = PyDict_GetItemRef(tasks, (PyObject *)loop, &other);
-        if (found != 0) {
-            return found < 0 ? -1 : current_refuse(task, other);
-        }
-    }
-    loop->current_task = task;
-    if (PyDict_SetItem(tasks, (PyObject *)loop, task) < 0) {
-        loop->current_task = NULL;
-        return -1;
+    PyObject *other;
+    int found = PyDict_GetItemRef(loop->state->current_tasks, (PyObject *)loop, &other);
+    if (found != 0) {
+        return found < 0 ? -1 : current_refuse(task, other);
     }
     return 0;
 }

@@ -10,9 +10,33 @@
 
 #include "sched/loop.h"
 
+#if HL_TASKS_IN_THREAD_STATE
+
 /* Make task the current one.  Returns 0, or -1 with RuntimeError if a task that this loop
  * did not publish is being executed. */
 int hl_current_set(hl_loop *loop, PyObject *task);
+
+#else
+
+/* RuntimeError if a task is being executed that this loop did not publish.  0 or -1. */
+int hl_current_check_none(const hl_loop *loop, PyObject *task);
+
+/* As above. */
+static inline int
+hl_current_set(hl_loop *loop, PyObject *task)
+{
+    if (loop->current_task == NULL && hl_current_check_none(loop, task) < 0) {
+        return -1;
+    }
+    loop->current_task = task; /* borrowed from the dict, which holds it */
+    if (PyDict_SetItem(loop->state->current_tasks, (PyObject *)loop, task) < 0) {
+        loop->current_task = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+#endif
 
 /* What hl_current_swap displaced. */
 typedef struct {
