@@ -11,8 +11,11 @@ import resource
 import selectors
 import signal
 import socket
+import stat
+import subprocess
 import sys
 import sysconfig
+import threading
 import time
 import weakref
 
@@ -20,6 +23,7 @@ import pytest
 from support import known_differences
 from support.differential import FACTORIES, outcome_of, outcome_on, run_briefly
 from support.known_differences import known_difference
+from support.leaks import open_descriptors
 
 import hotloop
 
@@ -493,6 +497,102 @@ def test_a_forked_child_has_its_own_epoll_set():
         return called
 
     assert on_each(scenario) == ([], [1])
+
+
+@known_difference("Processes")
+def test_no_thread_waits_for_a_child():
+    """The loop learns of the exit of a child by a process descriptor (`pidfd_open`), on every
+    version and in every thread; asyncio on 3.11 has a thread wait for each child. A child watcher
+    that the program has set is used instead, unless it is one of asyncio's defaults. Where the
+    system gives no process descriptor, because there are too many or it is an old kernel or a
+    sandbox, a thread waits; asyncio raises then and leaves the child running."""
+
+    async def scenario():
+        before = threading.active_count()
+        process = await asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE)
+        threads = threading.active_count() - before
+        await process.communicate(b"")
+        return threads
+
+    theirs, ours = on_each(lambda loop: loop.run_until_complete(scenario()))
+    assert (theirs, ours) == (int(sys.version_info < (3, 12)), 0)
+
+
+def wait_by_process_descriptors(loop):
+    """Have asyncio wait as newer versions do, on those that let a program choose."""
+    if sys.version_info < (3, 14):
+        policy = asyncio.get_event_loop_policy()
+        policy._watcher = asyncio.unix_events.PidfdChildWatcher()
+        policy._watcher.attach_loop(loop)
+
+
+@pytest.fixture
+def child_watcher():
+    yield
+    if sys.version_info < (3, 14):
+        asyncio.get_event_loop_policy()._watcher = None
+
+
+@known_difference("Processes")
+def test_a_status_that_popen_has_read_is_reported(caplog, child_watcher):
+    """If somebody has asked the `subprocess.Popen` object of a child for its exit status, by
+    `transport.get_extra_info("subprocess").wait()` for example, `Process.wait()` gives that status.
+    asyncio reports 255 and warns. A status that was read past the object, by `os.waitpid()`, is
+    lost on both."""
+
+    async def scenario():
+        wait_by_process_descriptors(asyncio.get_running_loop())
+        process = await asyncio.create_subprocess_exec("sh", "-c", "read x; exit 6", stdin=-1)
+        process.stdin.write(b"x\n")
+        process._transport.get_extra_info("subprocess").wait()
+        return await process.wait()
+
+    theirs, ours = on_each(lambda loop: loop.run_until_complete(scenario()))
+    caplog.clear()
+    assert (theirs, ours) == (255, 6)
+
+
+@known_difference("Processes")
+def test_standard_input_of_a_child_is_a_pipe():
+    """The standard input of a child is a pipe, as its output is. asyncio on early 3.11 gives it a
+    socket, which programs that open `/dev/stdin` refuse."""
+
+    async def scenario():
+        process = await asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE)
+        file = process.stdin.get_extra_info("pipe")
+        is_pipe = stat.S_ISFIFO(os.fstat(file.fileno()).st_mode)
+        await process.communicate(b"")
+        return is_pipe
+
+    theirs, ours = on_each(lambda loop: loop.run_until_complete(scenario()))
+    assert ours
+    assert theirs or sys.version_info < (3, 12)
+
+
+@known_difference("Processes")
+def test_a_closed_loop_keeps_no_descriptor_of_a_child(child_watcher):
+    """A loop that is closed while a child runs closes what it had open to wait for it. asyncio's
+    keeps a process descriptor open for ever (3.12 and later) or a thread (3.11)."""
+
+    def scenario(loop):
+        async def start():
+            return await loop.subprocess_exec(
+                asyncio.SubprocessProtocol, "sleep", "60", stdin=None, stdout=None, stderr=None
+            )
+
+        wait_by_process_descriptors(loop)
+        transport, _ = loop.run_until_complete(start())
+        popen = transport.get_extra_info("subprocess")
+        popen.kill()
+        loop.close()
+        left = [fd for fd, target in open_descriptors().items() if "pidfd" in target]
+        transport.close()
+        popen.wait()
+        for fd in left:
+            os.close(fd)
+        return len(left)
+
+    assert on_each(scenario) == (1, 0)
 
 
 @known_difference("What objects look like")

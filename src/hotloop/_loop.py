@@ -19,10 +19,10 @@ import socket
 import sys
 import threading
 import warnings
-from asyncio import base_events, constants, futures, unix_events
+from asyncio import base_events, constants, futures, sslproto, unix_events
 from collections.abc import Mapping
 
-from . import _core, _sendfile, _tls
+from . import _core, _sendfile, _subprocess
 
 # Not imported at run time: the import of hotloop is measured in milliseconds.
 TYPE_CHECKING = False
@@ -146,6 +146,9 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
 
     __module__ = "hotloop"
 
+    # Descriptors of the children that this loop waits for; a set once it has one.
+    _process_fds: set[int] | frozenset[int] = frozenset()
+
     if TYPE_CHECKING:  # Private names of asyncio's loops, of which typeshed does not tell.
         _default_executor: concurrent.futures.Executor | None
         _executor_shutdown_called: bool
@@ -155,6 +158,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         def _check_callback(self, callback: object, method: str) -> None: ...
         def _check_default_executor(self) -> None: ...
         def _read_from_self(self) -> None: ...
+        def _child_watcher_callback(self, pid: int, returncode: int, transp: Any) -> None: ...
         async def _ensure_resolved(
             self, address: Any, *, family: int, type: int, proto: int, loop: Any
         ) -> list[Any]: ...
@@ -511,7 +515,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         context: Any = None,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = _tls.SSLProtocol(
+        ssl_protocol = sslproto.SSLProtocol(
             self,
             protocol,
             sslcontext,
@@ -526,9 +530,6 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         )
         return ssl_protocol._app_transport
 
-    # The version's own code with its messages, but it makes our protocol.
-    start_tls = _tls.with_our_protocol(base_events.BaseEventLoop.start_tls)
-
     def _make_read_pipe_transport(
         self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
     ) -> Any:
@@ -538,6 +539,26 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None
     ) -> Any:
         return self._make_write_pipe(pipe, protocol, waiter, extra)
+
+    async def _make_subprocess_transport(
+        self,
+        protocol: Any,
+        args: Any,
+        shell: Any,
+        stdin: Any,
+        stdout: Any,
+        stderr: Any,
+        bufsize: Any,
+        extra: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        self._flush()
+        make = functools.partial(_subprocess.make_transport, self)
+        if _subprocess.has_watcher_of_its_own():
+            make = super()._make_subprocess_transport  # type: ignore[misc]
+        return await make(
+            protocol, args, shell, stdin, stdout, stderr, bufsize, extra=extra, **kwargs
+        )
 
     def _start_serving(
         self,
@@ -669,6 +690,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         if self._has_signal_handlers:
             self._remove_signal_handlers()
         self._close_self_pipe()
+        _subprocess.forget_children(self)
         self._drop_work()
         self._executor_shutdown_called = True
         executor = self._default_executor
@@ -695,6 +717,7 @@ def _after_fork_in_child() -> None:
     """Disown what every loop shares with the parent process."""
     for loop in _core._after_fork_in_child():
         loop._forget_self_pipe()
+        _subprocess.forget_children(loop)
 
 
 os.register_at_fork(before=_core._before_fork, after_in_child=_after_fork_in_child)

@@ -176,10 +176,10 @@ def end_nonblocking(fd: int) -> None:
     """Make fd blocking again if no other transport uses the same file."""
     with contextlib.suppress(OSError):  # Closed behind the transport's back.
         file = _open_file(fd)
-        users = _unblocked.pop(file, 0) - 1
-        if users > 0:
-            _unblocked[file] = users
-        else:
+        users = _unblocked.pop(file, 0)
+        if users > 1:
+            _unblocked[file] = users - 1
+        elif users == 1:  # Otherwise the number is another file's by now.
             os.set_blocking(fd, True)
 
 
