@@ -53,6 +53,8 @@ def outcome_of(function, *args, **kwargs):
         value = function(*args, **kwargs)
     except (NameError, AssertionError):
         raise
+    except RecursionError as error:
+        return ("raised", type(error).__qualname__)  # The text tells by accident where it was.
     except BaseException as error:
         return ("raised", type(error).__qualname__, normalized(str(error)))
     return ("returned", normalized(value) if isinstance(value, str) else value)
