@@ -926,6 +926,41 @@ def test_a_descriptor_of_a_transport_is_refused(loop):
     finish(loop, main())
 
 
+IMMEDIATE = {
+    "sock_recv": lambda loop, near, other: loop.sock_recv(near, 10),
+    "sock_recv_into": lambda loop, near, other: loop.sock_recv_into(near, bytearray(10)),
+    "sock_recvfrom": lambda loop, near, other: loop.sock_recvfrom(near, 10),
+    "sock_recvfrom_into": lambda loop, near, other: loop.sock_recvfrom_into(near, bytearray(10)),
+    "sock_sendall": lambda loop, near, other: loop.sock_sendall(near, b"data"),
+    "sock_connect": lambda loop, near, other: loop.sock_connect(*other),
+    "sock_accept": lambda loop, near, other: loop.sock_accept(near),
+}
+
+
+@pytest.mark.parametrize("call", IMMEDIATE)
+def test_what_a_transport_has_written_leaves_before_the_call(loop, pair, call):
+    near, far = pair
+    far.send(b"data")
+
+    async def main():
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            transport, _ = await loop.create_connection(asyncio.Protocol, *listener.getsockname())
+            served, _ = listener.accept()
+            with served, socket.socket(socket.AF_UNIX) as client:
+                client.setblocking(False)
+                served.settimeout(5)
+                transport.write(b"written")
+                step = IMMEDIATE[call](loop, near, (client, "/no/such/socket"))
+                with contextlib.suppress(StopIteration, OSError):
+                    step.send(None)
+                # Nothing has run since but the call's own step.
+                assert served.recv(100) == b"written"
+            transport.abort()
+            await asyncio.sleep(0)
+
+    finish(loop, main())
+
+
 def recycled(sock, number):
     """A new socket pair of which one end has that number, which sock had until now."""
     sock.close()

@@ -6,11 +6,11 @@
 import asyncio
 import sys
 from asyncio import _AwaitableLike, _CoroutineLike
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from contextvars import Context
 from typing import Any, Literal, Protocol, Self, TypeVar, TypeVarTuple, final, type_check_only
 
-from typing_extensions import disjoint_base
+from typing_extensions import Buffer, disjoint_base
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -61,6 +61,59 @@ class _ClientSet:
     def __iter__(self) -> Iterator[Any]: ...
     def __len__(self) -> int: ...
     def __contains__(self, key: object, /) -> bool: ...
+
+# Fields of asyncio.sslproto.SSLProtocol that C keeps; None where asyncio would have no attribute.
+@disjoint_base
+class _SSLProtocol:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    _sslobj: Any
+    _incoming: Any
+    _outgoing: Any
+    _loop: Any
+    _write_backlog: Any
+    _ssl_buffer: Any
+    _ssl_buffer_view: Any
+    _server_side: Any
+    _server_hostname: Any
+    _sslcontext: Any
+    _extra: Any
+    _waiter: Any
+    _app_transport: Any
+    _transport: Any
+    _ssl_handshake_timeout: Any
+    _ssl_shutdown_timeout: Any
+    _state: Any
+    _app_state: Any
+    _app_protocol: Any
+    _app_protocol_get_buffer: Any
+    _app_protocol_buffer_updated: Any
+    _incoming_high_water: Any
+    _incoming_low_water: Any
+    _outgoing_high_water: Any
+    _outgoing_low_water: Any
+    _handshake_start_time: Any
+    _handshake_timeout_handle: Any
+    _shutdown_timeout_handle: Any
+    _app_transport_created: bool
+    _ssl_writing_paused: bool
+    _app_reading_paused: bool
+    _ssl_reading_paused: bool
+    _eof_received: bool
+    _app_writing_paused: bool
+    _app_protocol_is_buffer: bool
+    _write_buffer_size: int
+    _conn_lost: int
+    @property
+    def _has_unread(self) -> bool: ...
+    def _try_read(self) -> bool: ...
+    def _follow(self, data: Buffer, /) -> None: ...
+
+@disjoint_base
+class _SSLProtocolTransport(asyncio.transports._FlowControlMixin):
+    _closed: bool
+    _ssl_protocol: Any
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None: ...
 
 @disjoint_base
 class Loop:

@@ -19,10 +19,10 @@ import socket
 import sys
 import threading
 import warnings
-from asyncio import base_events, constants, futures, sslproto, unix_events
+from asyncio import base_events, constants, futures, unix_events
 from collections.abc import Mapping
 
-from . import _core, _sendfile, _subprocess
+from . import _core, _sendfile, _subprocess, _tls
 
 # Not imported at run time: the import of hotloop is measured in milliseconds.
 TYPE_CHECKING = False
@@ -515,7 +515,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         context: Any = None,
     ) -> Any:
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = sslproto.SSLProtocol(
+        ssl_protocol = _tls.SSLProtocol(
             self,
             protocol,
             sslcontext,
@@ -529,6 +529,9 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             rawsock, ssl_protocol, extra=extra, server=server, context=context
         )
         return ssl_protocol._app_transport
+
+    # The version's own code with its messages, but it makes our protocol.
+    start_tls = _tls.with_our_protocol(base_events.BaseEventLoop.start_tls)
 
     def _make_read_pipe_transport(
         self, pipe: Any, protocol: Any, waiter: Any = None, extra: Any = None

@@ -1,7 +1,7 @@
 """Run CPython's asyncio tests on hotloop by hand: `python -m tests.conformance [options] [name]`.
 
-From the project's folder. A name such as `tasks-loop`, `locks` or `test_tasks.SleepTests` limits
-what is run; without one everything is. Exits with 1 if there is a problem.
+From the project's folder. Names such as `tasks-loop`, `locks` or `test_s*` limit what is run;
+without one everything is. Exits with 1 if there is a problem.
 """
 
 import argparse
@@ -23,6 +23,8 @@ def main():
     if not plan.tests_are_installed():
         sys.exit(f"CPython's own tests are not installed: install {plan.TEST_PACKAGE}")
     jobs = [job for job in candidates(options.mode) if wanted(job, options.name)]
+    if not jobs:
+        parser.error("no job or module of that name is run in that mode on this Python")
     with Runner(jobs, options.k) as runner:
         reports = [show(runner.report(job)) for job in jobs]
     print(*judging.table(reports), sep="\n")
@@ -41,7 +43,9 @@ def wanted(job, names):
     """Say whether the names given on the command line mean this job."""
     module = plan.short_name(job.module.name)
     return not names or any(
-        fnmatch.fnmatchcase(candidate, name) for name in names for candidate in (job.name, module)
+        fnmatch.fnmatchcase(candidate, name.removeprefix("test_"))
+        for name in names
+        for candidate in (job.name, module)
     )
 
 

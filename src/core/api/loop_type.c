@@ -176,6 +176,7 @@ loop_dealloc(PyObject *self)
     if (loop->shared != NULL) {
         loop->free_shared(loop->shared);
     }
+    Py_CLEAR(loop->window_arguments);
     hl_inbox_fini(loop);
     hl_count_free(state, HL_COUNT_LOOP);
     type->tp_free(self);

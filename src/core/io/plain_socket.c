@@ -2,6 +2,8 @@
  * behind _socket.socket's own methods, without a lookup. */
 #include "io/plain_socket.h"
 
+#include "py/types.h"
+
 #include <netinet/in.h>
 #include <structmember.h>
 #include <sys/socket.h>
@@ -34,25 +36,6 @@ socket_class_is_intact(const hl_state *state)
     return 1;
 }
 
-/* The function behind a method without arguments of type, or NULL. */
-static PyCFunction
-function_of(PyTypeObject *type, const char *name)
-{
-    PyObject *method = PyObject_GetAttrString((PyObject *)type, name);
-    PyCFunction function = NULL;
-    if (method == NULL) {
-        return NULL;
-    }
-    if (Py_IS_TYPE(method, &PyMethodDescr_Type)) {
-        const PyMethodDef *definition = ((PyMethodDescrObject *)method)->d_method;
-        if (definition->ml_flags == METH_NOARGS) {
-            function = definition->ml_meth; /* static in the extension */
-        }
-    }
-    Py_DECREF(method);
-    return function;
-}
-
 /* The offset of an int that type shows as a read-only attribute, or 0. */
 static Py_ssize_t
 offset_of_int(PyTypeObject *type, const char *name)
@@ -71,8 +54,8 @@ int
 hl_plain_socket_init(hl_state *state)
 {
     PyTypeObject *base = state->SocketType->tp_base;
-    state->socket_fileno = function_of(base, "fileno");
-    state->socket_gettimeout = function_of(base, "gettimeout");
+    state->socket_fileno = hl_method_function(base, "fileno", METH_NOARGS);
+    state->socket_gettimeout = hl_method_function(base, "gettimeout", METH_NOARGS);
     state->socket_family_offset = offset_of_int(base, "family");
     state->socket_type_offset = offset_of_int(base, "type");
     state->socket_proto_offset = offset_of_int(base, "proto");

@@ -1,6 +1,7 @@
 /* The stream transport's type, and reading: see stream.h. */
 #include "io/stream.h"
 
+#include "io/tls.h"
 #include "poll/socket.h"
 #include "py/error.h"
 #include "py/types.h"
@@ -9,6 +10,8 @@
 #include <errno.h>
 
 static const char READ_ERROR[] = "Fatal read error on socket transport";
+static const char BUFFER_UPDATED_FAILED[] =
+    "Fatal error: protocol.buffer_updated() call failed.";
 
 /* -- reading ------------------------------------------------------------------------------------ */
 
@@ -122,16 +125,40 @@ stream_read_buffered(hl_transport *stream)
                        : NULL;
     Py_XDECREF(number);
     if (result == NULL) {
-        return hl_transport_fail(stream,
-                                 "Fatal error: protocol.buffer_updated() call failed.");
+        return hl_transport_fail(stream, BUFFER_UPDATED_FAILED);
     }
     Py_DECREF(result);
     return 0;
 }
 
+/* Ciphertext goes to the TLS protocol straight from the loop's buffer. */
+static int
+stream_read_tls(hl_transport *stream)
+{
+    char *buffer = hl_loop_read_buffer(stream->loop);
+    if (buffer == NULL) {
+        return stream_read_failed(stream, -ENOMEM);
+    }
+    ssize_t count = hl_socket_recv(stream->fd, buffer, HL_READ_BUFFER_SIZE);
+    if (count < 0) {
+        return stream_read_failed(stream, count);
+    }
+    if (count == 0) {
+        return stream_on_eof(stream);
+    }
+    PyObject *protocol =
+        Py_NewRef(stream->protocol); /* it may be exchanged meanwhile */
+    int error = hl_tls_feed((hl_tls *)protocol, buffer, (size_t)count);
+    Py_DECREF(protocol);
+    return error == 0 ? 0 : hl_transport_fail(stream, BUFFER_UPDATED_FAILED);
+}
+
 static int
 stream_read(hl_transport *stream)
 {
+    if (stream->is_tls) {
+        return stream_read_tls(stream);
+    }
     return stream->is_buffered ? stream_read_buffered(stream)
                                : stream_read_data(stream);
 }

@@ -286,12 +286,14 @@ hl_transport_dealloc(PyObject *self)
 int
 hl_transport_set_protocol(hl_transport *transport, PyObject *protocol)
 {
-    int is_buffered = PyObject_IsInstance(
-        protocol, (PyObject *)transport->loop->state->BufferedProtocolType);
+    const hl_state *state = transport->loop->state;
+    int is_buffered =
+        PyObject_IsInstance(protocol, (PyObject *)state->BufferedProtocolType);
     if (is_buffered < 0) {
         return -1;
     }
     transport->is_buffered = is_buffered;
+    transport->is_tls = PyObject_TypeCheck(protocol, state->TLSType);
     transport->is_protocol_connected = true;
     Py_XSETREF(transport->protocol, Py_NewRef(protocol));
     return 0;

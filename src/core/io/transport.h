@@ -75,6 +75,7 @@ typedef struct hl_transport {
     bool is_protocol_connected : 1;
     bool is_protocol_paused : 1;
     bool is_buffered : 1; /* the protocol is a BufferedProtocol */
+    bool is_tls : 1;      /* it is that of io/tls.h, which takes bytes directly */
     bool is_read_watched : 1;
     bool is_write_watched : 1;
     bool was_blocking : 1; /* of a pipe: O_NONBLOCK goes again at the end */

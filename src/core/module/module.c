@@ -10,11 +10,14 @@
 #include "io/numeric.h"
 #include "io/sock_call.h"
 #include "io/stream.h"
+#include "io/tls.h"
+#include "io/tls_transport.h"
 #include "io/transport.h"
 #include "py/context.h"
 #include "py/freelist.h"
 #include "py/state.h"
 #include "py/types.h"
+#include "py/window.h"
 #include "sched/handle.h"
 #include "sched/threadsafe_handle.h"
 #include "sched/timer_handle.h"
@@ -129,7 +132,8 @@ core_counters(PyObject *module, PyObject *unused)
                                                       "TimerHandle",
                                                       "FutureIter",
                                                       "SockCall",
-                                                      "Transport"};
+                                                      "Transport",
+                                                      "TLS"};
     const hl_state *state = state_of_module(module);
     for (int i = 0; counts != NULL && i < HL_COUNT_KINDS; i++) {
         if (add_count(counts, "live", names[i], state->live[i]) < 0 ||
@@ -223,6 +227,21 @@ static PyMethodDef core_functions[] = {
     X(ReadPipeType)                                                                    \
     X(WritePipeType)                                                                   \
     X(StockReadTransportType)                                                          \
+    X(TLSType)                                                                         \
+    X(TLSTransportType)                                                                \
+    X(WindowType)                                                                      \
+    X(StockTLSTransportType)                                                           \
+    X(SSLObjectType)                                                                   \
+    X(MemoryBIOType)                                                                   \
+    X(RawSSLType)                                                                      \
+    X(sslobject_read)                                                                  \
+    X(sslobject_write)                                                                 \
+    X(ssl_again_errors)                                                                \
+    X(tls_handshaking)                                                                 \
+    X(tls_wrapped)                                                                     \
+    X(tls_flushing)                                                                    \
+    X(tls_shutting_down)                                                               \
+    X(deque)                                                                           \
     X(StockBaseTransportType)                                                          \
     X(StockDatagramTransportType)                                                      \
     X(FlowControlMixinType)                                                            \
@@ -473,9 +492,12 @@ probe_datagrams(hl_state *state)
 static int
 make_io_types(PyObject *module, hl_state *state)
 {
-    return hl_transport_type_init(module, state) < 0 ||
+    return hl_window_type_init(module, state) < 0 ||
+                   hl_transport_type_init(module, state) < 0 ||
                    hl_stream_type_init(module, state) < 0 ||
                    hl_datagram_type_init(module, state) < 0 ||
+                   hl_tls_type_init(module, state) < 0 ||
+                   hl_tls_transport_type_init(module, state) < 0 ||
                    hl_listener_type_init(module, state) < 0 ||
                    hl_client_set_type_init(module, state) < 0 ||
                    hl_pipe_types_init(module, state) < 0
@@ -525,6 +547,8 @@ add_names(PyObject *module, const hl_state *state)
         {"TimerHandle", (PyObject *)state->TimerHandleType},
         {"_Transport", (PyObject *)state->TransportType},
         {"_ClientSet", (PyObject *)state->ClientSetType},
+        {"_SSLProtocol", (PyObject *)state->TLSType},
+        {"_SSLProtocolTransport", (PyObject *)state->TLSTransportType},
         {"native", state->is_native ? Py_True : Py_False},
         {"layout_problem",
          state->layout_problem != NULL ? state->layout_problem : Py_None},

@@ -93,7 +93,13 @@
     X(sslcontext)                                                                      \
     X(backlog)                                                                         \
     X(ssl_handshake_timeout)                                                           \
-    X(ssl_shutdown_timeout)
+    X(ssl_shutdown_timeout)                                                            \
+    X(read)                                                                            \
+    X(write)                                                                           \
+    X(writelines)                                                                      \
+    X(pending)                                                                         \
+    X(_sslobj)                                                                         \
+    X(_do_read)
 
 /* What is counted in debug builds: live objects and how many were ever made. */
 typedef enum {
@@ -105,6 +111,7 @@ typedef enum {
     HL_COUNT_FUTURE_ITER,
     HL_COUNT_SOCK_CALL,
     HL_COUNT_TRANSPORT,
+    HL_COUNT_TLS,
     HL_COUNT_KINDS
 } hl_count_kind;
 
@@ -140,6 +147,9 @@ typedef struct {
     PyTypeObject *ClientSetType;
     PyTypeObject *ReadPipeType;
     PyTypeObject *WritePipeType;
+    PyTypeObject *TLSType;
+    PyTypeObject *TLSTransportType;
+    PyTypeObject *WindowType;
 
     /* asyncio's types that ours derive from or treat specially. */
     PyTypeObject *StockFutureType;
@@ -152,6 +162,26 @@ typedef struct {
     PyTypeObject *StockReadTransportType;
     PyTypeObject *FlowControlMixinType;
     PyTypeObject *BufferedProtocolType;
+
+    /* Of asyncio.sslproto and ssl; without an ssl module the latter's are NULL. */
+    PyTypeObject *StockTLSTransportType;
+    PyTypeObject *SSLObjectType;
+    PyTypeObject *MemoryBIOType;
+    PyTypeObject *RawSSLType; /* _ssl._SSLSocket */
+    PyObject *
+        sslobject_read; /* ssl.SSLObject.read and write, to see if they were replaced */
+    PyObject *sslobject_write;
+    /* The C functions behind methods of _ssl.MemoryBIO and _ssl._SSLSocket; NULL: unknown. */
+    PyCFunction bio_read;       /* METH_FASTCALL */
+    PyCFunction bio_write;      /* METH_O */
+    PyCFunction ssl_read;       /* METH_VARARGS */
+    PyCFunction ssl_write;      /* METH_O */
+    PyObject *ssl_again_errors; /* asyncio's tuple of exceptions: not now */
+    PyObject *tls_handshaking;  /* asyncio's SSLProtocolState, member by member */
+    PyObject *tls_wrapped;
+    PyObject *tls_flushing;
+    PyObject *tls_shutting_down;
+    PyObject *deque; /* collections.deque */
 
     /* socket.socket, the C functions behind two of its methods (NULL: not found), and the
      * version of the class that was last seen unchanged (atomic). */

@@ -33,3 +33,22 @@ hl_import(PyObject **slot, PyObject *module, const char *name, bool is_optional)
     PyErr_Clear(); /* AttributeError: this version has no such thing */
     return 0;
 }
+
+PyCFunction
+hl_method_function(PyTypeObject *type, const char *name, int flags)
+{
+    PyObject *method = PyObject_GetAttrString((PyObject *)type, name);
+    PyCFunction function = NULL;
+    if (method == NULL) {
+        PyErr_Clear(); /* AttributeError */
+        return NULL;
+    }
+    if (Py_IS_TYPE(method, &PyMethodDescr_Type)) {
+        const PyMethodDef *definition = ((PyMethodDescrObject *)method)->d_method;
+        if (definition->ml_flags == flags) {
+            function = definition->ml_meth; /* static in the extension */
+        }
+    }
+    Py_DECREF(method);
+    return function;
+}

@@ -13,6 +13,11 @@ PyTypeObject *hl_type_new(PyObject *module, PyType_Spec *spec, PyTypeObject *fir
  * optional.  Returns 0 or -1. */
 int hl_import(PyObject **slot, PyObject *module, const char *name, bool is_optional);
 
+/* The C function behind a method of a type that is made in C, if it takes its arguments as
+ * flags (METH_*) say; it lives as long as the type.  NULL, without an exception, if there is
+ * no such method. */
+PyCFunction hl_method_function(PyTypeObject *type, const char *name, int flags);
+
 /* PyObject_ClearWeakRefs for a dying object whose type has weak references: no call if there
  * are none, which is the rule. */
 static inline void

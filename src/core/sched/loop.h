@@ -90,6 +90,9 @@ typedef struct hl_loop {
     char *read_buffer; /* owned, HL_READ_BUFFER_SIZE bytes; NULL until first needed */
     void *shared;      /* owned: what io/ keeps for all datagram transports, or NULL */
     void (*free_shared)(void *shared);
+    PyObject *
+        window_arguments; /* owned tuple (HL_READ_BUFFER_SIZE, py/window.h) for calls of
+                                   `read`; NULL until first needed */
 
     PyObject *attrs[HL_ATTR_COUNT]; /* owned; NULL: the default */
 
