@@ -607,6 +607,26 @@ def test_a_failure_after_the_start_leaves_no_child(loop, what):
     loop.run_until_complete(scenario())
 
 
+@pytest.mark.only_hotloop("asyncio leaves the descriptor open in most versions")
+def test_a_process_descriptor_that_fails_is_closed(loop, loop_reports):
+    """An unexpected error of waitid() is reported once, not in every turn."""
+
+    async def main():
+        process = await asyncio.create_subprocess_exec("cat", stdin=subprocess.PIPE)
+        with mock.patch("os.waitid", side_effect=OSError(errno.EINVAL, "unexpected")) as waitid:
+            process.stdin.close()
+            await until(lambda: waitid.called)
+            await settle()
+            calls = waitid.call_count
+        os.waitpid(process.pid, 0)
+        process._transport._process_exited(0)
+        await process.wait()
+        return calls, len(loop._process_fds)
+
+    assert loop.run_until_complete(main()) == (1, 0)
+    assert len(loop_reports.take()) == 1
+
+
 def test_somebody_else_reads_the_exit_status(caplog):
     async def scenario():
         process = await sh("read x; exit 5", stdin=PIPE)

@@ -57,7 +57,11 @@ def _reap(proc: Any, kind: int, number: int) -> int | None:
 
 def _on_readable(loop: Loop, process_fd: int, transport: Any, proc: Any) -> None:
     """The loop's callback for a process descriptor."""
-    returncode = _reap(proc, os.P_PIDFD, process_fd)
+    try:
+        returncode = _reap(proc, os.P_PIDFD, process_fd)
+    except OSError:
+        _close_process_fd(loop, process_fd)  # It would be readable for ever.
+        raise
     if returncode is None:
         return
     _close_process_fd(loop, process_fd)

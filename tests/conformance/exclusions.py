@@ -136,6 +136,18 @@ EXCLUSIONS = (
         "Has a mock in the place of the selector return an event.",
     ),
     Exclusion(
+        "test_subprocess.SubprocessThreadedWatcherTests.test_pid_not_reaped_before_exit_published",
+        NOT_OURS,
+        "Looks for a thread in asyncio's private watcher of children, which hotloop does without.",
+        versions=("3.14", "3.15"),
+    ),
+    Exclusion(
+        "test_unix_events.PidfdChildWatcherTests.test_pidfd_closed_when_waitpid_raises",
+        NOT_OURS,
+        "Waits for a call of os.waitpid() by asyncio's private watcher; hotloop calls os.waitid().",
+        versions=("3.15",),
+    ),
+    Exclusion(
         "test_unix_events.SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_not_available",
         PLATFORM,
         "Takes os.sendfile() away, which Linux always has.",
