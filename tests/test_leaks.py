@@ -9,9 +9,11 @@ in every round, and so ends in a failure. That the harness notices one is shown 
 import asyncio
 import contextlib
 import gc
+import os
 import socket
 import sys
 import threading
+from unittest import mock
 
 import pytest
 from support.leaks import live_objects
@@ -409,7 +411,44 @@ async def datagrams():
     await asyncio.sleep(0)
 
 
+async def pipes():
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: None)
+
+    class Closing(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.ended = loop.create_future()
+
+        def connection_lost(self, exc):
+            self.ended.set_result(exc)
+
+    for last in ("close", "abort", "reader", "raise"):
+        reading, writing = os.pipe()
+        source, receiver = await loop.connect_read_pipe(Closing, os.fdopen(reading, "rb", 0))
+        sink, sender = await loop.connect_write_pipe(Closing, os.fdopen(writing, "wb", 0))
+        sink.write(bytearray(200_000))
+        repr(source), repr(sink)
+        source.pause_reading()
+        source.resume_reading()
+        if last == "raise":
+            receiver.data_received = None
+        if last in ("close", "abort"):
+            getattr(sink, last)()
+        else:
+            await asyncio.sleep(0)
+            source.close()
+        await sender.ended
+        sink.write(b"ignored")
+        source.close()
+        await receiver.ended
+        with contextlib.suppress(AssertionError, TypeError):
+            sink.write("text")
+    with open(__file__, "rb") as file, contextlib.suppress(ValueError):
+        await loop.connect_read_pipe(Closing, file)
+
+
 RUNNING = [
+    pipes,
     tasks,
     futures,
     cancelling,
@@ -426,6 +465,45 @@ RUNNING = [
     numeric_addresses,
     datagrams,
 ]
+
+
+async def children():
+    loop = asyncio.get_running_loop()
+    process = await asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1)
+    await process.communicate(b"text")
+    starting = asyncio.create_task(asyncio.create_subprocess_exec("cat", stdin=-1, stdout=-1))
+    await asyncio.sleep(0)
+    starting.cancel()
+    await asyncio.wait([starting])
+    with contextlib.suppress(OSError):
+        await asyncio.create_subprocess_exec("/nowhere")
+    with mock.patch("os.pidfd_open", side_effect=OSError):
+        process = await asyncio.create_subprocess_exec("true")
+    await process.wait()
+    assert not loop._process_fds
+
+
+@pytest.mark.only_hotloop("counts the references that hotloop's code holds")
+def test_children(loop):
+    """As the operations below, of which a process takes too long to make for so many repeats."""
+
+    def ten():
+        loop.run_until_complete(repeat())
+
+    async def repeat():
+        for _ in range(10):
+            await children()
+
+    growth = None
+    for _ in range(5):
+        gc.collect()
+        before = usage()
+        ten()
+        gc.collect()
+        growth = usage() - before
+        if growth < 10:
+            break
+    assert growth < 10, f"{growth} more per 10 repeats"
 
 
 @pytest.mark.only_hotloop("counts the references that hotloop's code holds")

@@ -20,11 +20,11 @@ static const char WRITE_ERROR[] = "Fatal write error on pipe transport";
 static int
 writer_end(hl_transport *pipe, PyObject *exc)
 {
-    if (pipe->is_lost || (pipe->is_closing && pipe->conn_lost > 0)) {
+    if (pipe->is_lost || pipe->is_losing) {
         return 0;
     }
     pipe->is_closing = true;
-    pipe->conn_lost++;
+    pipe->is_losing = true;
     hl_transport_drop_queue(pipe);
     int error = hl_transport_unwatch(pipe, HL_POLL_WRITE);
     if (hl_transport_unwatch(pipe, HL_POLL_READ) < 0) {
@@ -118,10 +118,10 @@ writer_drained(hl_transport *pipe)
         hl_flow_maybe_resume(pipe) < 0) {
         return -1;
     }
-    if (!pipe->is_closing || pipe->conn_lost > 0 || hl_transport_queued(pipe) > 0) {
+    if (!pipe->is_closing || pipe->is_losing || hl_transport_queued(pipe) > 0) {
         return 0;
     }
-    pipe->conn_lost++;
+    pipe->is_losing = true;
     return hl_transport_unwatch(pipe, HL_POLL_READ) < 0
                ? -1
                : hl_transport_lose(pipe, Py_None);

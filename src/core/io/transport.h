@@ -79,6 +79,7 @@ typedef struct hl_transport {
     bool is_read_watched : 1;
     bool is_write_watched : 1;
     bool was_blocking : 1; /* of a pipe: O_NONBLOCK goes again at the end */
+    bool is_losing : 1; /* of a write pipe: connection_lost() is scheduled, or called */
 } hl_transport;
 
 static inline hl_transport *
