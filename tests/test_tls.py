@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.certificates import certificate_file, client_context, server_context
 from support.differential import FACTORIES
+from support.known_differences import known_difference
 from support.protocols import BufferedRecorder, Recorder, link, settle, until
 from support.tls_peer import Peer, peer_of
 
@@ -1207,6 +1208,46 @@ def test_replaced_methods_of_ssl_object_are_called(loop, contexts, monkeypatch):
             assert seen
 
     loop.run_until_complete(main())
+
+
+@known_difference("Sockets")
+def test_a_buffer_that_is_no_view_is_filled_with_all_records(loop, loop_factory, contexts):
+    """Over TLS, a `BufferedProtocol` may return any writable buffer from `get_buffer()`. asyncio
+    fills a `bytearray` with the first record only and loses the records that came with it; a
+    `memoryview` is right on both."""
+
+    async def main():
+        server = BufferedRecorder("server")
+        async with peer_of(loop, server, *contexts) as peer:
+            await peer.write(b"first", b"second")
+            await until(lambda: len(server.received) >= 11)
+            return bytes(server.received)
+
+    is_asyncio = loop_factory is asyncio.SelectorEventLoop
+    expected = b"first" + bytes(6) if is_asyncio else b"firstsecond"
+    assert loop.run_until_complete(main()) == expected
+
+
+@known_difference("Sockets")
+def test_methods_replaced_later_are_not_called(loop, loop_factory, contexts, monkeypatch):
+    """Whether `ssl.SSLObject.read` and `write` were replaced is looked at when a TLS connection is
+    made; asyncio calls what the class has at each message."""
+    read = ssl.SSLObject.read
+    seen = []
+
+    def spy(self, *arguments):
+        seen.append(arguments)
+        return read(self, *arguments)
+
+    async def main():
+        server = echo()
+        async with peer_of(loop, server, *contexts) as peer:
+            monkeypatch.setattr(ssl.SSLObject, "read", spy)
+            await peer.write(b"x")
+            await until(lambda: server.received)
+
+    loop.run_until_complete(main())
+    assert bool(seen) is (loop_factory is asyncio.SelectorEventLoop)
 
 
 @pytest.mark.parametrize("option", ["OP_NO_TICKET", "OP_CIPHER_SERVER_PREFERENCE", "OP_ALL"])
