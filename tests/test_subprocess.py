@@ -872,8 +872,13 @@ def test_debug_mode_logs_the_start_and_the_end(caplog):
         caplog.clear()
 
         async def scenario():
-            process = await sh("exit 3")
+            reading, writing = os.pipe()
+            script = f"read x </proc/self/fd/{reading}; exit 3"
+            process = await sh(script, pass_fds=[reading])
+            os.write(writing, b"go\n")
             code = await process.wait()
+            os.close(reading)
+            os.close(writing)
             await settle()
             return code, str(process.pid)
 
