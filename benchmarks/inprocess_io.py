@@ -140,8 +140,11 @@ BALLAST = 500 * len(MEBIBYTE)
 
 @contextlib.contextmanager
 def _ballast():
-    """Hold 500 MiB of resident memory in small pages, as a heap that grew has it."""
-    with mmap.mmap(-1, BALLAST) as memory:
+    """Hold 500 MiB of resident memory in small pages, as a heap that grew has it.
+
+    Private, because a fork copies no page table of shared memory.
+    """
+    with mmap.mmap(-1, BALLAST, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
         memory.madvise(mmap.MADV_NOHUGEPAGE)
         while memory.tell() < BALLAST:
             memory.write(MEBIBYTE)
