@@ -174,10 +174,10 @@ static int
 run_and_deliver(hl_loop *loop, hl_transport *transport, int (*body)(hl_transport *))
 {
     PyObject *name = loop->state->str._read_ready;
-    int error = hl_transport_run(loop, transport, transport->read_context, body, name);
+    int error = hl_transport_run(loop, transport, &transport->read_context, body, name);
     while (error == 0 && has_kept(transport) && !loop->is_stopping) {
         error =
-            hl_transport_run(loop, transport, transport->read_context, deliver, name);
+            hl_transport_run(loop, transport, &transport->read_context, deliver, name);
     }
     if (!has_kept(transport)) {
         return error;

@@ -594,7 +594,7 @@ hl_datagram_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
     }
     return hl_transport_run(loop,
                             transport,
-                            transport->write_context,
+                            &transport->write_context,
                             send_queued,
                             loop->state->str._sendto_ready);
 }

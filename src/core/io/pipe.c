@@ -130,7 +130,7 @@ reader_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
         return 0;
     }
     return hl_transport_run(
-        loop, pipe, pipe->read_context, reader_read, loop->state->str._read_ready);
+        loop, pipe, &pipe->read_context, reader_read, loop->state->str._read_ready);
 }
 
 static const hl_transport_kind reader_kind = {.on_readable = reader_on_readable};

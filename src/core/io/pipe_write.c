@@ -105,8 +105,11 @@ writer_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
     if (hl_transport_is_stale(loop, pipe->is_read_watched, pipe->read_since)) {
         return 0;
     }
-    return hl_transport_run(
-        loop, pipe, pipe->read_context, writer_peer_gone, loop->state->str._read_ready);
+    return hl_transport_run(loop,
+                            pipe,
+                            &pipe->read_context,
+                            writer_peer_gone,
+                            loop->state->str._read_ready);
 }
 
 /* Everything is written. */
@@ -154,7 +157,7 @@ writer_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
     }
     return hl_transport_run(loop,
                             pipe,
-                            pipe->write_context,
+                            &pipe->write_context,
                             writer_write_queued,
                             loop->state->str._write_ready);
 }

@@ -173,7 +173,7 @@ stream_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
         return 0;
     }
     return hl_transport_run(
-        loop, stream, stream->read_context, stream_read, loop->state->str._read_ready);
+        loop, stream, &stream->read_context, stream_read, loop->state->str._read_ready);
 }
 
 static PyObject *

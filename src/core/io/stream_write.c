@@ -392,7 +392,7 @@ hl_stream_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
     }
     return hl_transport_run(loop,
                             stream,
-                            stream->write_context,
+                            &stream->write_context,
                             stream_write_queued,
                             loop->state->str._write_ready);
 }

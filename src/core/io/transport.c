@@ -3,6 +3,7 @@
 
 #include "io/client_set.h"
 #include "poll/socket.h"
+#include "py/context.h"
 #include "py/error.h"
 #include "sched/cork.h"
 #include "sched/handle.h"
@@ -338,8 +339,9 @@ transport_read_soon(hl_transport *transport)
         Py_XDECREF(start);
         return error;
     }
-    PyObject *context = transport->context != NULL ? Py_NewRef(transport->context)
-                                                   : PyContext_CopyCurrent();
+    PyObject *context = transport->context != NULL
+                            ? Py_NewRef(transport->context)
+                            : hl_context_copy_current(loop->state);
     if (context == NULL) {
         return -1;
     }
@@ -404,7 +406,7 @@ hl_transport_watch(hl_transport *transport, int kind, PyObject *context)
     bool is_read = kind == HL_POLL_READ;
     if (context == NULL) {
         context = transport->context != NULL ? Py_NewRef(transport->context)
-                                             : PyContext_CopyCurrent();
+                                             : hl_context_copy_current(loop->state);
         if (context == NULL) {
             return -1;
         }
@@ -481,16 +483,33 @@ hl_transport_report(hl_loop *loop, hl_transport *transport, PyObject *context,
     return error;
 }
 
+/* What becomes of a context that was made for one event: it goes if it is as new, or else
+ * takes the marker's place (hl_context_copy_current), if that is still there. */
+static void
+transport_keep_context(hl_state *state, PyObject **slot, PyObject *context)
+{
+    PyObject *made = Py_NewRef(context);
+    hl_context_recycle(state, &made);
+    if (made != NULL && *slot == state->empty_context &&
+        !hl_context_is_as_new(state, made)) {
+        Py_SETREF(*slot, Py_NewRef(made)); /* the marker stays alive in state */
+    }
+    Py_XDECREF(made);
+}
+
 int
-hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject *context,
+hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
                  int (*body)(hl_transport *), PyObject *name)
 {
     if (loop->current_task != NULL) {
         hl_loop_clear_current_task(loop);
     }
-    int error;
-    Py_INCREF(context); /* the event may end the watching */
-    error = PyContext_Enter(context);
+    PyObject *context = Py_NewRef(*slot); /* the event may end the watching */
+    bool is_made = context == loop->state->empty_context;
+    int error = hl_context_materialize(loop->state, &context);
+    if (error == 0) {
+        error = PyContext_Enter(context);
+    }
     if (error == 0) {
         Py_BEGIN_CRITICAL_SECTION((PyObject *)transport);
         error = body(transport);
@@ -501,6 +520,9 @@ hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject *context,
     }
     if (error < 0) {
         error = hl_transport_report(loop, transport, context, name);
+    }
+    if (is_made) {
+        transport_keep_context(loop->state, slot, context);
     }
     Py_DECREF(context);
     return error;

@@ -153,10 +153,11 @@ int hl_transport_watch(hl_transport *transport, int kind, PyObject *context);
 /* Stop watching for kind; nothing if it is not watched.  Returns 0 or -1. */
 int hl_transport_unwatch(hl_transport *transport, int kind);
 
-/* Run the body of an event, in a context and in the transport's critical section.  What the
+/* Run the body of an event, in the context in *slot (read_context or write_context, of which
+ * an empty one is made only now) and in the transport's critical section.  What the
  * body raises is reported as asyncio reports a failing handle of the method `name`.
  * Returns 0, or -1 with an exception that must leave the loop. */
-int hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject *context,
+int hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
                      int (*body)(hl_transport *), PyObject *name);
 
 /* Report the raised exception as asyncio reports a failing handle of the method `name` that

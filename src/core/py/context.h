@@ -57,15 +57,23 @@ hl_context_materialize(hl_state *state, PyObject **slot)
     return 0;
 }
 
+/* True if no variable is set in a context that was made by hl_context_materialize, and
+ * nobody but its two owners here (see hl_context_recycle) has it. */
+static inline bool
+hl_context_is_as_new(const hl_state *state, PyObject *object)
+{
+    const hl_context *context = (hl_context *)object;
+    return Py_REFCNT(context) == 2 && context->vars == state->empty_vars &&
+           context->weakrefs == NULL;
+}
+
 /* Keep the context in *slot for the next handle if nobody else has it and it is as new.
  * References: one of *slot, which becomes NULL then, and one of the caller. */
 static inline void
 hl_context_recycle(hl_state *state, PyObject **slot)
 {
-    const hl_context *context = (hl_context *)*slot;
-    if (HL_FREELISTS && state->spare_context == NULL && Py_REFCNT(context) == 2 &&
-        state->empty_context != NULL && context->vars == state->empty_vars &&
-        context->weakrefs == NULL) {
+    if (HL_FREELISTS && state->spare_context == NULL && state->empty_context != NULL &&
+        hl_context_is_as_new(state, *slot)) {
         state->spare_context = *slot;
         *slot = NULL;
     }
