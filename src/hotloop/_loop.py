@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 import warnings
-from asyncio import base_events, constants, futures, unix_events
+from asyncio import base_events, constants, futures, selector_events, unix_events
 from collections.abc import Mapping
 
 from . import _core, _sendfile, _subprocess, _tls
@@ -48,6 +48,21 @@ _FAMILIES_OF_HOSTS = (socket.AF_INET, socket.AF_INET6) if socket.has_ipv6 else (
 def _descriptor(file: Any) -> int:
     """Return the descriptor of a number or a file object; ValueError as selectors raise it."""
     return selectors._fileobj_to_fd(file)  # type: ignore[attr-defined,no-any-return]
+
+
+def _numeric_address(protocol_factory: Any, host: Any = None, port: Any = None, *rest: Any) -> Any:
+    """Return what asyncio makes of a host and a port in numbers; None for all else."""
+    if rest or not isinstance(host, str):
+        return None
+    return base_events._ipaddr_info(  # type: ignore[attr-defined]
+        host, port, 0, socket.SOCK_STREAM, 0
+    )
+
+
+# From 3.15 on all callbacks of a connection run in one context.
+_TRANSPORTS_TAKE_CONTEXT = (
+    "context" in selector_events.BaseSelectorEventLoop._make_socket_transport.__kwdefaults__  # type: ignore[attr-defined]
+)
 
 
 async def _started(server: Any) -> Any:
@@ -416,6 +431,10 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     async def create_connection(  # type: ignore[override]
         self, *args: Any, **kwargs: Any
     ) -> Any:
+        if not kwargs and type(self) is Loop and not self.__dict__ and not self.get_debug():
+            address = _numeric_address(*args)
+            if address is not None:
+                return await self._connect(args[0], *address)
         if kwargs.get("happy_eyeballs_delay") is None:
             return await super().create_connection(*args, **kwargs)
         # A race that is cancelled when one of its tasks has just won drops that task's socket.
@@ -430,6 +449,28 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         finally:
             sockets.clear()
             _RACING_SOCKETS.reset(token)
+
+    async def _connect(
+        self, protocol_factory: Any, family: int, kind: int, proto: int, _: str, address: Any
+    ) -> Any:
+        """Connect to one address in numbers: what asyncio does then, without its detours."""
+        options = {"context": contextvars.copy_context()} if _TRANSPORTS_TAKE_CONTEXT else {}
+        sock = socket.socket(family, kind, proto)
+        try:
+            sock.setblocking(False)
+            await self.sock_connect(sock, address)
+            protocol = protocol_factory()
+            waiter = self.create_future()
+        except BaseException:
+            sock.close()
+            raise
+        transport = self._make_socket_transport(sock, protocol, waiter, **options)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return transport, protocol
 
     @functools.wraps(base_events.BaseEventLoop.create_server)
     async def create_server(  # type: ignore[override]
