@@ -400,3 +400,61 @@ def test_a_descriptor_closed_behind_a_transport_poisons_nothing():
         return protocol.count, protocol.wrong
 
     assert hotloop.run(main()) == (1, None)
+
+
+@pytest.mark.only_hotloop("shows its own checks")
+@pytest.mark.parametrize("held_back", [True, False])
+def test_a_socket_object_closed_behind_its_transport_sends_nowhere(held_back):
+    """Its number is another connection's by the time the transport writes and reads."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.write_through = not held_back
+        near, far = socket.socketpair()
+        victim, _ = await loop.create_connection(lambda: Tagged(b"<one>"), sock=near)
+        number = near.fileno()
+        await settle(3)
+        near.close()
+        one, two = socket.socketpair()
+        again, other = (one, two) if one.fileno() == number else (two, one)
+        assert again.fileno() == number
+        other.setblocking(False)
+        other.send(b"<two>")
+        victim.write(b"for somebody else")
+        await settle(3)
+        received = []
+        with contextlib.suppress(BlockingIOError):
+            received.append(other.recv(100))
+        left = again.recv(100)
+        for sock in (far, one, two):
+            sock.close()
+        return received, left, victim.is_closing()
+
+    assert hotloop.run(main()) == ([], b"<two>", True)
+
+
+@pytest.mark.only_hotloop("shows its own checks")
+def test_a_pipe_closed_behind_its_transport_changes_no_other_file():
+    """Its number is a socket's by the time the transport ends, which must stay non-blocking."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        read_fd, write_fd = os.pipe()
+        file = os.fdopen(read_fd, "rb", 0)
+        transport, _ = await loop.connect_read_pipe(asyncio.Protocol, file)
+        number = file.fileno()
+        file.close()
+        one, two = socket.socketpair()
+        again = one if one.fileno() == number else two
+        assert again.fileno() == number
+        one.setblocking(False)
+        two.setblocking(False)
+        transport.close()
+        await settle(3)
+        still = os.get_blocking(number)
+        os.close(write_fd)
+        one.close()
+        two.close()
+        return still
+
+    assert hotloop.run(main()) is False

@@ -151,8 +151,10 @@ def warn_of_lost_pipe_write() -> None:
 
 
 # Open files that were blocking, and how many transports use each: a terminal is often standard
-# input and output at once, and stays non-blocking until the last one ends.
+# input and output at once, and stays non-blocking until the last one ends. Beside it, by id, which
+# of them a transport's file object stands for: its descriptor may be closed behind the transport.
 _unblocked: dict[tuple[int, int, int], int] = {}
+_unblocked_by: dict[int, tuple[int, int, int]] = {}
 
 
 def _open_file(fd: int) -> tuple[int, int, int]:
@@ -161,25 +163,27 @@ def _open_file(fd: int) -> tuple[int, int, int]:
     return status.st_dev, status.st_ino, fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
 
 
-def begin_nonblocking(fd: int) -> bool:
+def begin_nonblocking(file: Any, fd: int) -> bool:
     """Make fd non-blocking; tell whether end_nonblocking() is to be called for it."""
-    file = _open_file(fd)
-    users = _unblocked.get(file, 0)
+    key = _open_file(fd)
+    users = _unblocked.get(key, 0)
     if users == 0 and not os.get_blocking(fd):
         return False
     os.set_blocking(fd, False)
-    _unblocked[file] = users + 1
+    _unblocked[key] = users + 1
+    _unblocked_by[id(file)] = key
     return True
 
 
-def end_nonblocking(fd: int) -> None:
-    """Make fd blocking again if no other transport uses the same file."""
-    with contextlib.suppress(OSError):  # Closed behind the transport's back.
-        file = _open_file(fd)
-        users = _unblocked.pop(file, 0)
-        if users > 1:
-            _unblocked[file] = users - 1
-        elif users == 1:  # Otherwise the number is another file's by now.
+def end_nonblocking(file: Any, fd: int) -> None:
+    """Make fd blocking again if it is still that file and no other transport uses it."""
+    key = _unblocked_by.pop(id(file))
+    users = _unblocked.pop(key) - 1
+    if users > 0:
+        _unblocked[key] = users
+        return
+    with contextlib.suppress(OSError, ValueError):  # Closed behind the transport's back.
+        if file.fileno() == fd and _open_file(fd) == key:
             os.set_blocking(fd, True)
 
 

@@ -313,7 +313,8 @@ receive(hl_transport *transport)
     }
     size_t room =
         transport->family != AF_UNIX ? HL_DATAGRAM_ROOM_UDP : HL_DATAGRAM_ROOM;
-    int count = hl_datagram_receive(transport->fd, batch, room, expects_one(self));
+    int count = hl_datagram_receive(
+        hl_transport_descriptor(transport), batch, room, expects_one(self));
     if (count > 0) {
         note_count(self, count);
         self->batch = batch;

@@ -165,7 +165,7 @@ send_held(hl_loop *loop, hl_transport *transport, const held_datagram *held,
     for (size_t i = 0; result == 0 && i < count && !transport->is_lost; i++) {
         if (error == 0 && !is_queued(transport)) {
             hl_datagram_out datagram = outgoing_of(&held[i]);
-            error = hl_datagram_send(transport->fd, &datagram);
+            error = hl_datagram_send(hl_transport_descriptor(transport), &datagram);
         }
         if (is_queued(transport) || error == -EAGAIN) {
             result = queue_held(transport, &held[i]);
@@ -197,11 +197,12 @@ static int
 send_many(hl_transport *transport, const hl_datagram_out *datagrams, size_t count)
 {
     bool segments = may_segment(transport, count);
-    int sent = hl_datagram_send_many(transport->fd, datagrams, count, segments);
+    int fd = hl_transport_descriptor(transport);
+    int sent = hl_datagram_send_many(fd, datagrams, count, segments);
     if (segments && hl_datagram_is_segment_error(sent)) {
         hl_datagram_of(transport)->is_segmentable = false;
         hl_datagram_of(transport)->is_never_segmented = true;
-        sent = hl_datagram_send_many(transport->fd, datagrams, count, false);
+        sent = hl_datagram_send_many(fd, datagrams, count, false);
     }
     return sent;
 }
@@ -330,7 +331,7 @@ send_directly(hl_transport *transport, const hl_outgoing *piece,
         .name = receiver->length > 0 ? receiver->bytes : NULL,
         .name_length = receiver->length,
     };
-    int error = hl_datagram_send(transport->fd, &datagram);
+    int error = hl_datagram_send(hl_transport_descriptor(transport), &datagram);
     if (error == 0) {
         return HL_DATAGRAM_DONE;
     }

@@ -38,6 +38,9 @@ hl_pipe_set_file(PyObject *self, PyObject *value, void *closure)
         error = -1;
     }
     pipe->is_lost = true;
+    if (hl_transport_end_nonblocking(pipe) < 0) {
+        error = -1;
+    }
     Py_CLEAR(pipe->sock);
     return error;
 }
@@ -194,10 +197,10 @@ pipe_descriptor(PyObject *file, const char *refusal, mode_t *mode)
 
 /* Set O_NONBLOCK; the transport knows afterwards whether to clear it.  Returns 0 or -1. */
 static int
-pipe_unblock(hl_transport *pipe)
+pipe_unblock(hl_transport *pipe, PyObject *file)
 {
     PyObject *answer = PyObject_CallMethod(
-        pipe->loop->state->transports, "begin_nonblocking", "i", pipe->fd);
+        pipe->loop->state->transports, "begin_nonblocking", "Oi", file, pipe->fd);
     if (answer == NULL) {
         return -1;
     }
@@ -218,7 +221,7 @@ pipe_fill(hl_transport *pipe, const hl_transport_arguments *arguments)
         hl_transport_set_protocol(pipe, arguments->protocol) < 0) {
         return -1;
     }
-    return pipe_unblock(pipe);
+    return pipe_unblock(pipe, arguments->sock);
 }
 
 static hl_transport *

@@ -14,6 +14,7 @@ Py_ssize_t
 hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **data)
 {
     hl_loop *loop = transport->loop;
+    int fd = hl_transport_descriptor(transport);
     Py_ssize_t count;
     *data = NULL;
     if (transport->read_hint < COPY_LIMIT) {
@@ -21,7 +22,7 @@ hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **dat
         if (buffer == NULL) {
             return -ENOMEM;
         }
-        count = receive(transport->fd, buffer, HL_READ_BUFFER_SIZE);
+        count = receive(fd, buffer, HL_READ_BUFFER_SIZE);
         if (count <= 0) {
             return count;
         }
@@ -34,7 +35,7 @@ hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **dat
         if (*data == NULL) {
             return -ENOMEM;
         }
-        count = receive(transport->fd, PyBytes_AS_STRING(*data), (size_t)room);
+        count = receive(fd, PyBytes_AS_STRING(*data), (size_t)room);
         if (count <= 0) {
             Py_CLEAR(*data);
             return count;

@@ -111,7 +111,8 @@ stream_read_buffered(hl_transport *stream)
         PyBuffer_Release(&view);
         return 0; /* get_buffer() has ended it */
     }
-    Py_ssize_t count = hl_socket_recv(stream->fd, view.buf, (size_t)view.len);
+    Py_ssize_t count =
+        hl_socket_recv(hl_transport_descriptor(stream), view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     if (count < 0) {
         return stream_read_failed(stream, count);
@@ -139,7 +140,8 @@ stream_read_tls(hl_transport *stream)
     if (buffer == NULL) {
         return stream_read_failed(stream, -ENOMEM);
     }
-    ssize_t count = hl_socket_recv(stream->fd, buffer, HL_READ_BUFFER_SIZE);
+    ssize_t count =
+        hl_socket_recv(hl_transport_descriptor(stream), buffer, HL_READ_BUFFER_SIZE);
     if (count < 0) {
         return stream_read_failed(stream, count);
     }

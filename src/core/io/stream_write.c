@@ -56,7 +56,7 @@ hl_stream_flush(hl_loop *loop, PyObject *self)
         hl_transport_sent(loop, corked, corked->size);
         return 0;
     }
-    ssize_t sent = hl_socket_send_spans(stream->fd, corked);
+    ssize_t sent = hl_socket_send_spans(hl_transport_descriptor(stream), corked);
     if (sent < 0 && sent != -EAGAIN) {
         hl_transport_sent(loop, corked, corked->size);
         return hl_transport_fail_errno(stream, (int)sent, WRITE_ERROR);
@@ -91,7 +91,8 @@ stream_hold_back(hl_transport *stream, const hl_outgoing *piece)
 static int
 stream_send(hl_transport *stream, const hl_outgoing *piece)
 {
-    ssize_t sent = hl_socket_send(stream->fd, piece->data, piece->length);
+    ssize_t sent =
+        hl_socket_send(hl_transport_descriptor(stream), piece->data, piece->length);
     if (sent < 0 && sent != -EAGAIN) {
         return hl_transport_fail_errno(stream, (int)sent, WRITE_ERROR);
     }
@@ -361,7 +362,7 @@ stream_write_queued(hl_transport *stream)
     if (!is_queued(stream)) {
         return hl_transport_unwatch(stream, HL_POLL_WRITE);
     }
-    ssize_t sent = hl_socket_send_spans(stream->fd, stream->queue);
+    ssize_t sent = hl_socket_send_spans(hl_transport_descriptor(stream), stream->queue);
     if (sent == -EAGAIN) {
         return 0;
     }

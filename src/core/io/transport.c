@@ -183,6 +183,22 @@ hl_transport_drop_queue(hl_transport *transport)
     PyMem_Free(queue);
 }
 
+int
+hl_transport_end_nonblocking(hl_transport *transport)
+{
+    if (!transport->was_blocking || transport->sock == NULL) {
+        return 0;
+    }
+    transport->was_blocking = false;
+    PyObject *result = PyObject_CallMethod(transport->loop->state->transports,
+                                           "end_nonblocking",
+                                           "Oi",
+                                           transport->sock,
+                                           transport->fd);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
 /* Leave the loop's table and close the descriptor, by the socket if there is one. */
 static void
 transport_close_descriptor(hl_transport *transport)
@@ -193,16 +209,11 @@ transport_close_descriptor(hl_transport *transport)
     if (fd >= 0 && hl_watch_transport(loop, fd) == (PyObject *)transport) {
         (void)hl_watch_set_transport(loop, fd, NULL);
     }
+    if (hl_transport_end_nonblocking(transport) < 0) {
+        PyErr_WriteUnraisable((PyObject *)transport);
+    }
     PyObject *sock = transport->sock;
     transport->sock = NULL;
-    if (transport->was_blocking) {
-        PyObject *result =
-            PyObject_CallMethod(loop->state->transports, "end_nonblocking", "i", fd);
-        if (result == NULL) {
-            PyErr_WriteUnraisable((PyObject *)transport);
-        }
-        Py_XDECREF(result);
-    }
     if (sock != NULL) {
         PyObject *result = PyObject_CallMethod(sock, "close", NULL);
         if (result == NULL) {
@@ -454,7 +465,11 @@ hl_transport_unwatch(hl_transport *transport, int kind)
         context = transport->write_context;
         transport->write_context = NULL;
     }
-    int error = hl_watch_remove(transport->loop, transport->fd, kind);
+    /* If the number came back for another file, what is watched is that. */
+    int error =
+        hl_watch_holds(transport->loop, transport->fd, kind, (PyObject *)transport)
+            ? hl_watch_remove(transport->loop, transport->fd, kind)
+            : 0;
     Py_XDECREF(context);
     return error < 0 ? -1 : 0;
 }

@@ -16,6 +16,7 @@
 #define HL_IO_TRANSPORT_H
 
 #include "base/spans.h"
+#include "io/plain_socket.h"
 #include "py/address.h"
 #include "sched/loop.h"
 
@@ -164,6 +165,20 @@ int hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
  * was made in context (NULL: the current one).  Returns 0, or -1 if it must leave the loop. */
 int hl_transport_report(hl_loop *loop, hl_transport *transport, PyObject *context,
                         PyObject *name);
+/* The descriptor for a system call: -1, which the kernel refuses with EBADF, if the program
+ * closed the socket object behind the transport's back: the number may be another
+ * connection's by now. */
+static inline int
+hl_transport_descriptor(const hl_transport *transport)
+{
+    const hl_state *state = transport->loop->state;
+    return transport->sock == NULL || !transport->kind->is_socket ||
+                   state->socket_fileno == NULL ||
+                   hl_plain_socket_fd_again(state, transport->sock) == transport->fd
+               ? transport->fd
+               : -1;
+}
+
 /* -- receiving (receive.c) --------------------------------------------------------------- */
 
 /* recv or read: at most length bytes; the count, 0 at the end, or -errno. */
@@ -205,6 +220,9 @@ int hl_transport_lose_soon(hl_transport *transport, PyObject *exc);
 /* The queue has something since now: wait for room in the kernel, and tell the protocol if
  * it is too much. */
 int hl_transport_wait_for_room(hl_transport *transport);
+
+/* The end of a pipe: its file blocks again if it did before.  Returns 0 or -1. */
+int hl_transport_end_nonblocking(hl_transport *transport);
 
 /* Drop the queued bytes. */
 void hl_transport_drop_queue(hl_transport *transport);
