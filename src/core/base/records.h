@@ -31,7 +31,10 @@ void hl_records_follow(hl_records *records, const char *data, size_t length);
 static inline void
 hl_records_take_one(hl_records *records)
 {
-    if (records->count > 0 && --records->count == 0) {
+    if (records->count > 0) {
+        records->count--;
+    }
+    if (records->count == 0) {
         records->size = 0;
     }
 }
