@@ -15,6 +15,7 @@
 #include "io/outgoing.h"
 #include "py/args.h"
 #include "sched/cork.h"
+#include "sched/handle.h"
 
 #include <errno.h>
 
@@ -149,8 +150,8 @@ held_failed(hl_loop *loop, hl_transport *transport, int error)
     loop->is_in_entry = false;
     int result = hl_datagram_error_received(transport, error);
     if (result < 0) {
-        result =
-            hl_transport_report(loop, transport, NULL, loop->state->str._sendto_ready);
+        result = hl_handle_report_method(
+            loop, (PyObject *)transport, loop->state->str._sendto_ready, NULL);
     }
     loop->is_in_entry = was_in_entry;
     return result < 0 ? -1 : 0;

@@ -248,29 +248,6 @@ accept_ready(hl_listener *listener)
     return 0;
 }
 
-/* asyncio's handle that failed would name _accept_connection. */
-static int
-accept_report(hl_loop *loop, hl_listener *listener)
-{
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-        PyErr_ExceptionMatches(PyExc_SystemExit)) {
-        return -1;
-    }
-    PyObject *exception = PyErr_GetRaisedException();
-    PyObject *method = PyObject_GetAttrString((PyObject *)listener, "accept");
-    PyObject *handle =
-        method != NULL ? hl_handle_new(loop, method, NULL, 0, listener->context) : NULL;
-    Py_XDECREF(method);
-    if (handle == NULL) {
-        Py_DECREF(exception);
-        return -1;
-    }
-    PyErr_SetRaisedException(exception);
-    int error = hl_handle_report(loop, handle);
-    Py_DECREF(handle);
-    return error;
-}
-
 /* hl_run of an event of the listening socket. */
 static int
 listener_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
@@ -290,7 +267,9 @@ listener_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
             error = -1;
         }
     }
-    return error < 0 ? accept_report(loop, listener) : 0;
+    return error < 0 ? hl_handle_report_method(
+                           loop, self, loop->state->str.accept, listener->context)
+                     : 0;
 }
 
 /* -- life ----------------------------------------------------------------------------------------------- */

@@ -474,30 +474,6 @@ hl_transport_unwatch(hl_transport *transport, int kind)
     return error < 0 ? -1 : 0;
 }
 
-/* The handle is made for the purpose. */
-int
-hl_transport_report(hl_loop *loop, hl_transport *transport, PyObject *context,
-                    PyObject *name)
-{
-    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-        PyErr_ExceptionMatches(PyExc_SystemExit)) {
-        return -1;
-    }
-    PyObject *exception = PyErr_GetRaisedException();
-    PyObject *method = PyObject_GetAttr((PyObject *)transport, name);
-    PyObject *handle =
-        method != NULL ? hl_handle_new(loop, method, NULL, 0, context) : NULL;
-    Py_XDECREF(method);
-    if (handle == NULL) {
-        Py_DECREF(exception);
-        return -1;
-    }
-    PyErr_SetRaisedException(exception);
-    int error = hl_handle_report(loop, handle);
-    Py_DECREF(handle);
-    return error;
-}
-
 /* What becomes of a context that was made for one event: it goes if it is as new, or else
  * takes the marker's place (hl_context_copy_current), if that is still there. */
 static void
@@ -534,7 +510,7 @@ hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
         }
     }
     if (error < 0) {
-        error = hl_transport_report(loop, transport, context, name);
+        error = hl_handle_report_method(loop, (PyObject *)transport, name, context);
     }
     if (is_made) {
         transport_keep_context(loop->state, slot, context);

@@ -161,10 +161,6 @@ int hl_transport_unwatch(hl_transport *transport, int kind);
 int hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
                      int (*body)(hl_transport *), PyObject *name);
 
-/* Report the raised exception as asyncio reports a failing handle of the method `name` that
- * was made in context (NULL: the current one).  Returns 0, or -1 if it must leave the loop. */
-int hl_transport_report(hl_loop *loop, hl_transport *transport, PyObject *context,
-                        PyObject *name);
 /* The descriptor for a system call: -1, which the kernel refuses with EBADF, if the program
  * closed the socket object behind the transport's back: the number may be another
  * connection's by now. */

@@ -69,6 +69,7 @@
     X(error_received)                                                                  \
     X(pause_writing)                                                                   \
     X(resume_writing)                                                                  \
+    X(accept)                                                                          \
     X(_attach)                                                                         \
     X(_detach)                                                                         \
     X(_start_reading)                                                                  \

@@ -388,6 +388,29 @@ hl_handle_report(hl_loop *loop, PyObject *handle)
     return result != NULL ? 0 : -1;
 }
 
+int
+hl_handle_report_method(hl_loop *loop, PyObject *object, PyObject *name,
+                        PyObject *context)
+{
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+        PyErr_ExceptionMatches(PyExc_SystemExit)) {
+        return -1;
+    }
+    PyObject *exception = PyErr_GetRaisedException();
+    PyObject *method = PyObject_GetAttr(object, name);
+    PyObject *handle =
+        method != NULL ? hl_handle_new(loop, method, NULL, 0, context) : NULL;
+    Py_XDECREF(method);
+    if (handle == NULL) {
+        Py_DECREF(exception);
+        return -1;
+    }
+    PyErr_SetRaisedException(exception);
+    int error = hl_handle_report(loop, handle);
+    Py_DECREF(handle);
+    return error;
+}
+
 /* A handle of asyncio's own class, or of a subclass with its own _run. */
 static int
 run_foreign_handle(hl_loop *loop, PyObject *handle)

@@ -63,7 +63,12 @@ int hl_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument);
  * KeyboardInterrupt and SystemExit raised.  Returns 0, or -1 if one must leave the loop. */
 int hl_handle_report(hl_loop *loop, PyObject *handle);
 
-/* The same for a handle of ours, whatever its type: no check of the type. */
+/* The same without a handle: what was run stands for one of object's method `name`, made in
+ * context (NULL: a copy of the current one). */
+int hl_handle_report_method(hl_loop *loop, PyObject *object, PyObject *name,
+                            PyObject *context);
+
+/* hl_handle_run for a handle of ours, whatever its type: no check of the type. */
 int hl_handle_run_native(hl_loop *loop, PyObject *owner);
 
 /* -- what the subtypes build on (timer_handle.c, threadsafe_handle.c) ------------------- */
