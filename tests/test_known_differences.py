@@ -203,7 +203,6 @@ def test_there_is_no_selector_to_choose():
     assert on_each(scenario) == ((True, True), (True, False))
 
 
-@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 def connected_transport(loop, protocol_factory=asyncio.Protocol):
     """Return (transport, the other end) of a new connection."""
     near, far = socket.socketpair()
@@ -472,6 +471,7 @@ def test_transports_behave_as_later_versions_have_mended_them():
     assert on_each(scenario) == (sys.version_info < (3, 14), False)
 
 
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 @known_difference("Processes")
 def test_a_forked_child_has_its_own_epoll_set():
     """After `os.fork()` the child's copy of the loop opens an epoll set and a wake-up of its own
