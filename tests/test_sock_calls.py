@@ -581,7 +581,7 @@ def test_other_kinds_of_tasks_can_wait(loop, pair):
     assert finish(loop, task) == b"data"
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12")
 def test_an_eager_task_begins_at_once(loop, pair):
     near, far = pair
     loop.set_task_factory(asyncio.eager_task_factory)
