@@ -22,6 +22,7 @@ import os
 
 import pytest
 from support.leaks import Baseline, LoggedErrors, Reports
+from support.sockets import nonblocking_pair
 from users import requirements
 
 DEFAULT_TIMEOUT = 10  # Seconds.
@@ -188,3 +189,22 @@ def loop(loop_factory, loop_reports, request):
     unexpected = loop_reports.describe_and_forget()
     if unexpected and FAILED not in request.node.stash:
         pytest.fail("exception handler called:\n" + "\n".join(unexpected), pytrace=False)
+
+
+@pytest.fixture
+def pair():
+    """Return two connected unix sockets that do not block, closed after the test."""
+    near, far = nonblocking_pair()
+    yield near, far
+    near.close()
+    far.close()
+
+
+@pytest.fixture
+def endpoints(loop):
+    """Return what makes datagram endpoints on the loop, and closes them after the test."""
+    from support.datagrams import Endpoints
+
+    opened = Endpoints(loop)
+    yield opened
+    opened.close()

@@ -31,13 +31,6 @@ from support.known_differences import known_difference
 needs_ipv6 = pytest.mark.skipif(socket.AF_INET6 not in LOOPBACKS, reason="this machine has no ::1")
 
 
-@pytest.fixture
-def endpoints(loop):
-    opened = Endpoints(loop)
-    yield opened
-    opened.close()
-
-
 # -- endpoints and their addresses -----------------------------------------------------------------
 
 

@@ -31,13 +31,6 @@ SO_NO_CHECK = 11  # Of Linux; the socket module does not have it.
 
 
 @pytest.fixture
-def endpoints(loop):
-    opened = Endpoints(loop)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def pair(loop, tmp_path):
     """A transport on one end of two connected unix sockets with small buffers, and the other."""
     opened = Endpoints(loop)

@@ -17,6 +17,7 @@ import tempfile
 import pytest
 from support.differential import assert_same_on_both, outcome_of, outcome_on, run_briefly
 from support.known_differences import known_difference
+from support.sockets import nonblocking_pair
 
 CONTENT = random.Random(7).randbytes(300_000)
 
@@ -29,26 +30,24 @@ def file():
         yield opened
 
 
-def nonblocking_pair():
-    near, far = socket.socketpair()
-    near.setblocking(False)
-    far.setblocking(False)
-    return near, far
-
-
-@pytest.fixture
-def pair():
-    near, far = nonblocking_pair()
-    yield near, far
-    near.close()
-    far.close()
-
-
 async def read_all(loop, sock):
     received = bytearray()
     while data := await loop.sock_recv(sock, 65536):
         received += data
     return bytes(received)
+
+
+def sent_and_received(loop, pair, *arguments, **options):
+    """Send by sock_sendfile(); return what it returned and what the other end got."""
+    near, far = pair
+
+    async def main():
+        reader = asyncio.create_task(read_all(loop, far))
+        count = await loop.sock_sendfile(near, *arguments, **options)
+        near.shutdown(socket.SHUT_WR)
+        return count, await reader
+
+    return loop.run_until_complete(main())
 
 
 # -- arguments and results -------------------------------------------------------------------------
@@ -205,34 +204,18 @@ def test_arguments_and_results_are_asyncios(text, debug):
 
 
 def test_a_file_arrives_as_it_is(loop, pair, file):
-    near, far = pair
-
-    async def main():
-        reader = asyncio.create_task(read_all(loop, far))
-        count = await loop.sock_sendfile(near, file, fallback=False)
-        near.shutdown(socket.SHUT_WR)
-        return count, await reader
-
-    assert loop.run_until_complete(main()) == (len(CONTENT), CONTENT)
+    assert sent_and_received(loop, pair, file, fallback=False) == (len(CONTENT), CONTENT)
     assert file.tell() == len(CONTENT)
 
 
 def test_a_part_of_a_file_arrives_and_leaves_the_position_behind_it(loop, pair, file):
-    near, far = pair
-
-    async def main():
-        reader = asyncio.create_task(read_all(loop, far))
-        count = await loop.sock_sendfile(near, file, 1000, 200_000, fallback=False)
-        near.shutdown(socket.SHUT_WR)
-        return count, await reader
-
-    assert loop.run_until_complete(main()) == (200_000, CONTENT[1000:201_000])
+    part = CONTENT[1000:201_000]
+    assert sent_and_received(loop, pair, file, 1000, 200_000, fallback=False) == (200_000, part)
     assert file.tell() == 201_000
 
 
 def test_other_callbacks_run_while_a_file_is_sent(loop, pair, file):
-    near, far = pair
-    near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     turns = 0
 
     def tick():
@@ -242,13 +225,7 @@ def test_other_callbacks_run_while_a_file_is_sent(loop, pair, file):
 
     ticker = loop.call_soon(tick)
 
-    async def main():
-        reader = asyncio.create_task(read_all(loop, far))
-        count = await loop.sock_sendfile(near, file, fallback=False)
-        near.shutdown(socket.SHUT_WR)
-        return count, await reader
-
-    assert loop.run_until_complete(main()) == (len(CONTENT), CONTENT)
+    assert sent_and_received(loop, pair, file, fallback=False) == (len(CONTENT), CONTENT)
     ticker.cancel()
     assert turns > 8
 

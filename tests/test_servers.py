@@ -16,7 +16,7 @@ import time
 
 import pytest
 from support.differential import assert_same_on_both, collect_reports, normalized, outcome_of
-from support.protocols import Recorder, link, settle, until
+from support.protocols import Recorder, collected, link, settle, until
 
 SINCE_3_13 = sys.version_info >= (3, 13)
 
@@ -99,12 +99,7 @@ def test_serve_forever_and_its_cancellation():
 
 def test_connections_outlive_their_server():
     async def scenario(reports):
-        made = []
-
-        def factory():
-            made.append(Recorder(data=lambda p, data: p.transport.write(data)))
-            return made[-1]
-
+        made, factory = collected(lambda: Recorder(data=lambda p, data: p.transport.write(data)))
         server, address = await start(factory)
         loop = asyncio.get_running_loop()
         sock = connected(address)
@@ -132,12 +127,7 @@ def test_connections_outlive_their_server():
 @pytest.mark.parametrize("method", ["close_clients", "abort_clients"])
 def test_clients_can_be_ended(method):
     async def scenario(reports):
-        made = []
-
-        def factory():
-            made.append(Recorder())
-            return made[-1]
-
+        made, factory = collected(Recorder)
         server, address = await start(factory)
         socks = [connected(address) for _ in range(5)]
         await until(lambda: len(made) == 5 and all(p.transport for p in made))
@@ -296,12 +286,7 @@ def test_a_factory_that_fails(error, debug):
 @pytest.mark.skipif(not SINCE_3_13, reason="needs Python 3.13")
 def test_the_set_of_clients():
     async def scenario(reports):
-        made = []
-
-        def factory():
-            made.append(Recorder())
-            return made[-1]
-
+        made, factory = collected(Recorder)
         server, address = await start(factory)
         socks = [connected(address) for _ in range(4)]
         await until(lambda: len(made) == 4 and all(p.transport for p in made))
@@ -372,12 +357,8 @@ def test_unix_names(kind, tmp_path):
             "PathLike": path,
             "abstract": f"\0hotloop-test-{os.getpid()}-{path.name}",
         }[kind]
-        made = []
-
-        def factory():
-            made.append(Recorder(data=lambda p, data: p.transport.write(data.upper())))
-            return made[-1]
-
+        shouting = {"data": lambda protocol, data: protocol.transport.write(data.upper())}
+        made, factory = collected(lambda: Recorder(**shouting))
         server = await loop.create_unix_server(factory, name)
         client = Recorder()
         transport, _ = await loop.create_unix_connection(lambda: client, name)
@@ -408,12 +389,7 @@ def test_unix_names(kind, tmp_path):
 @pytest.mark.only_hotloop("asyncio reports once for each connection that it tried to accept")
 def test_out_of_descriptors_pauses_with_one_report(loop, loop_reports):
     async def main():
-        made = []
-
-        def factory():
-            made.append(Recorder())
-            return made[-1]
-
+        made, factory = collected(Recorder)
         server, address = await start(factory, backlog=100)
         # Clients of another process: accepting is all that needs descriptors here.
         client = subprocess.Popen(

@@ -33,23 +33,9 @@ from support.differential import (
     run_briefly,
 )
 from support.known_differences import known_difference
+from support.sockets import nonblocking_pair
 
 import hotloop
-
-
-def nonblocking_pair(kind=socket.SOCK_STREAM):
-    near, far = socket.socketpair(socket.AF_UNIX, kind)
-    near.setblocking(False)
-    far.setblocking(False)
-    return near, far
-
-
-@pytest.fixture
-def pair():
-    near, far = nonblocking_pair()
-    yield near, far
-    near.close()
-    far.close()
 
 
 @pytest.fixture

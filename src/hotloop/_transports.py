@@ -61,11 +61,8 @@ def log_debug(text: str, transport: Any) -> None:
     logger.debug(text, transport)
 
 
-def transport_failed(loop: Any, message: str, exception: BaseException, transport: Any) -> None:
-    """Report what ends a connection: a broken one to the debug log, all else to the handler."""
-    if isinstance(exception, OSError):
-        logger.debug("%r: %s", transport, message, exc_info=exception)
-        return
+def _report(loop: Any, message: str, exception: BaseException, transport: Any) -> None:
+    """Call the loop's exception handler with the context that asyncio's transports give."""
     loop.call_exception_handler(
         {
             "message": message,
@@ -76,16 +73,17 @@ def transport_failed(loop: Any, message: str, exception: BaseException, transpor
     )
 
 
+def transport_failed(loop: Any, message: str, exception: BaseException, transport: Any) -> None:
+    """Report what ends a connection: a broken one to the debug log, all else to the handler."""
+    if isinstance(exception, OSError):
+        logger.debug("%r: %s", transport, message, exc_info=exception)
+    else:
+        _report(loop, message, exception, transport)
+
+
 def flow_control_failed(loop: Any, method: str, exception: BaseException, transport: Any) -> None:
     """Report that pause_writing() or resume_writing() of a protocol raised."""
-    loop.call_exception_handler(
-        {
-            "message": f"protocol.{method}() failed",
-            "exception": exception,
-            "transport": transport,
-            "protocol": transport.get_protocol(),
-        }
-    )
+    _report(loop, f"protocol.{method}() failed", exception, transport)
 
 
 def water_marks(high: Any, low: Any) -> tuple[int, int]:
@@ -134,15 +132,8 @@ def read_pipe_failed(loop: Any, message: str, exception: BaseException, transpor
     if isinstance(exception, OSError) and exception.errno == errno.EIO:
         if loop.get_debug():
             logger.debug("%r: %s", transport, message, exc_info=exception)
-        return
-    loop.call_exception_handler(
-        {
-            "message": message,
-            "exception": exception,
-            "transport": transport,
-            "protocol": transport.get_protocol(),
-        }
-    )
+    else:
+        _report(loop, message, exception, transport)
 
 
 def warn_of_lost_pipe_write() -> None:

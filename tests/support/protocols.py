@@ -75,6 +75,17 @@ class BufferedRecorder(Recorder, asyncio.BufferedProtocol):
         Recorder.data_received(self, bytes(self.buffer[:nbytes]))
 
 
+def collected(make):
+    """Return a list, and a protocol factory that calls make() and adds what it returns to it."""
+    made = []
+
+    def factory():
+        made.append(make())
+        return made[-1]
+
+    return made, factory
+
+
 async def settle(turns=8):
     """Let everything that needs no waiting happen."""
     for _ in range(turns):
@@ -109,12 +120,7 @@ async def wire(protocol):
 async def link(client, make_server, **options):
     """Yield (client's transport, server's protocols): a TCP connection over loopback."""
     loop = asyncio.get_running_loop()
-    made = []
-
-    def factory():
-        made.append(make_server())
-        return made[-1]
-
+    made, factory = collected(make_server)
     server = await loop.create_server(factory, "127.0.0.1", 0, **options)
     try:
         address = server.sockets[0].getsockname()

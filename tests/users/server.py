@@ -1,8 +1,9 @@
 """An HTTP server under test: where it listens, what it says of itself, and how it ends."""
 
 import json
+import socket
 
-from users import load
+from users import content, load
 from users.program import children_of, descriptors_of, wait_until
 
 LOOPS = {"hotloop": "hotloop.Loop", "asyncio": "asyncio.unix_events._UnixSelectorEventLoop"}
@@ -33,6 +34,20 @@ class Server:
         """Let the process open and make what it keeps, and remember how much that is."""
         load.together(self.target, load.keeps_alive, load.waits_and_vanishes)
         self.expected = self.measure_settled()
+
+    def end_while_busy(self, number):
+        """Send the signal during one sleeping and one long answer; both must still be given."""
+        before = self.program.text().count("app: sleeping")
+        with self.target.http() as sleeping, self.target.connect(8192) as reading:
+            sleeping.request("GET", "/sleep?milliseconds=700")
+            reading.sendall(
+                b"GET /data?length=3000000&offset=1&chunk=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+            )
+            assert reading.recv(1, socket.MSG_PEEK) == b"H"  # Both have begun.
+            self.program.wait_for_text("app: sleeping", before + 1)
+            self.program.send_signal(number)
+            assert sleeping.getresponse().read() == b"slept"
+            assert load.read_response(reading) == content.data(3_000_000, 1)
 
     def measure(self):
         """The living native objects and the number of open descriptors, of the serving process."""

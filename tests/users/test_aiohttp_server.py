@@ -3,7 +3,6 @@
 import hashlib
 import json
 import signal
-import socket
 import sys
 
 import pytest
@@ -118,16 +117,6 @@ def test_clients_that_vanish_leave_nothing(start):
 def test_a_busy_server_finishes_its_answers_before_it_ends(start, number):
     server = start()
     server.warm_up()
-    before = server.program.text().count("app: sleeping")
-    with server.target.http() as sleeping, server.target.connect(8192) as reading:
-        sleeping.request("GET", "/sleep?milliseconds=700")
-        reading.sendall(
-            b"GET /data?length=3000000&offset=1&chunk=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        )
-        assert reading.recv(1, socket.MSG_PEEK) == b"H"  # Both have begun.
-        server.program.wait_for_text("app: sleeping", before + 1)
-        server.program.send_signal(number)
-        assert sleeping.getresponse().read() == b"slept"
-        assert load.read_response(reading) == content.data(3_000_000, 1)
+    server.end_while_busy(number)
     assert server.program.wait() == 0
     assert server.program.text().endswith("app: shutdown\n")

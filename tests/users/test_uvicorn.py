@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 
 import pytest
 
@@ -110,18 +109,7 @@ def test_idle_connections_are_closed_by_the_server(start):
 def test_a_busy_server_finishes_its_answers_before_it_ends(start, number):
     server = start()
     server.warm_up()
-    before = server.program.text().count("app: sleeping")
-    with server.target.http() as sleeping, server.target.connect(8192) as reading:
-        sleeping.request("GET", "/sleep?milliseconds=700")
-        reading.sendall(
-            b"GET /data?length=3000000&offset=1&chunk=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        )
-        assert reading.recv(1, socket.MSG_PEEK) == b"H"  # Both have begun.
-        server.program.wait_for_text("app: sleeping", before + 1)
-        server.program.send_signal(number)
-        assert sleeping.getresponse().read() == b"slept"
-        received = load.read_response(reading)
-    assert received == content.data(3_000_000, 1)
+    server.end_while_busy(number)
     code = server.program.wait()
     assert code == (-signal.SIGTERM if number == signal.SIGTERM else 0)
     assert server.program.text().endswith("app: shutdown\n")
