@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import socket
 import sys
 import threading
 import time
@@ -822,6 +823,57 @@ async def program_for_spies():
         await loop.run_in_executor(None, int)
     await asyncio.wait_for(give(3), 60)
     asyncio.Event().set()
+
+
+def test_create_connection_uses_a_method_that_was_set_on_the_instance(loop):
+    original = loop.sock_connect
+    loop.sock_connect = mock.Mock(side_effect=original)
+
+    async def program():
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        transport, _ = await loop.create_connection(asyncio.Protocol, *address)
+        transport.close()
+        server.close()
+        await asyncio.sleep(0)
+        return address
+
+    address = loop.run_until_complete(program())
+    assert [call.args[1] for call in loop.sock_connect.mock_calls] == [address]
+
+
+def test_the_loop_makes_no_instance_dict_of_its_own():
+    """With one, up to 3.13, each call of a method looks the method up anew."""
+    loop = hotloop.new_event_loop()
+
+    def dicts():
+        found = [one for one in gc.get_referents(loop) if type(one) is dict]
+        attributes = (loop._signal_handlers, loop._unix_server_sockets)
+        return [one for one in found if not any(one is known for known in attributes)]
+
+    async def program():
+        reader, writer = socket.socketpair()
+        with reader, writer:
+            reader.setblocking(False)
+            receiving = loop.create_task(loop.sock_recv(reader, 1))
+            await asyncio.sleep(0.001)
+            writer.send(b"x")
+            assert await receiving == b"x"
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        transport, _ = await loop.create_connection(asyncio.Protocol, *address)
+        transport.close()
+        server.close()
+        await loop.run_in_executor(None, int)
+        process = await asyncio.create_subprocess_exec("true")
+        await process.wait()
+
+    loop.set_exception_handler(lambda loop, report: None)
+    loop.run_until_complete(program())
+    assert dicts() == []
+    assert vars(loop) == {}
+    assert dicts() == [{}]
+    loop.close()
 
 
 def test_attributes_of_any_name_may_be_set_and_deleted(loop):

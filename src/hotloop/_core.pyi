@@ -165,6 +165,7 @@ class Loop:
     _signal_handlers: dict[int, asyncio.Handle]
     _internal_fds: int
     _has_signal_handlers: bool
+    _has_own_attributes: bool
     _internal_watched: bool
     def _check_closed(self) -> None: ...
     def _drop_work(self) -> None: ...

@@ -161,14 +161,15 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
 
     __module__ = "hotloop"
 
-    # Descriptors of the children that this loop waits for; a set once it has one.
-    _process_fds: set[int] | frozenset[int] = frozenset()
-
     if TYPE_CHECKING:  # Private names of asyncio's loops, of which typeshed does not tell.
         _default_executor: concurrent.futures.Executor | None
         _executor_shutdown_called: bool
         _ssock: socket.socket | None
         _csock: socket.socket | None
+        # Fields of ours in the struct.  Nothing here may make an instance dict (sched/loop.h).
+        _borrowed_wakeup: bool
+        _foreign_wakeup_fd: int | None
+        _process_fds: set[int]  # Of the children that this loop waits for.
 
         def _check_callback(self, callback: object, method: str) -> None: ...
         def _check_default_executor(self) -> None: ...
@@ -431,7 +432,12 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     async def create_connection(  # type: ignore[override]
         self, *args: Any, **kwargs: Any
     ) -> Any:
-        if not kwargs and type(self) is Loop and not self.__dict__ and not self.get_debug():
+        if (
+            not kwargs
+            and type(self) is Loop
+            and not self._has_own_attributes
+            and not self.get_debug()
+        ):
             address = _numeric_address(*args)
             if address is not None:
                 return await self._connect(args[0], *address)
@@ -655,11 +661,10 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         return self._csock.fileno()
 
     def _process_self_data(self, data: bytes) -> None:
-        foreign = self.__dict__.get("_foreign_wakeup_fd", -1)
-        if foreign >= 0:
+        if self._foreign_wakeup_fd is not None:
             # Full or closed: what the interpreter's own write ignores as well.
             with contextlib.suppress(OSError):
-                os.write(foreign, data)
+                os.write(self._foreign_wakeup_fd, data)
         super()._process_self_data(data)  # type: ignore[misc]  # typeshed lists it nowhere
 
     def _prepare_to_block(self) -> None:
@@ -679,10 +684,17 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             self._foreign_wakeup_fd = previous
         self._borrowed_wakeup = True
 
+    def _forget_wakeup(self) -> int:
+        """Return the wake-up descriptor of somebody else's that ours has replaced, or -1."""
+        foreign = self._foreign_wakeup_fd
+        self._borrowed_wakeup = False
+        self._foreign_wakeup_fd = None
+        return -1 if foreign is None else foreign
+
     def _after_block(self) -> None:
         """Give the wake-up descriptor back at the end of a run that used it."""
-        if self.__dict__.pop("_borrowed_wakeup", False):
-            foreign = self.__dict__.pop("_foreign_wakeup_fd", -1)
+        if self._borrowed_wakeup:
+            foreign = self._forget_wakeup()
             if not self._has_signal_handlers:
                 signal.set_wakeup_fd(foreign, warn_on_full_buffer=foreign >= 0)
 
@@ -690,8 +702,8 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         """In a forked child: drop the pair shared with the parent, by number only."""
         if self._ssock is None:
             return
-        is_installed = self.__dict__.pop("_borrowed_wakeup", False) or self._has_signal_handlers
-        foreign = self.__dict__.pop("_foreign_wakeup_fd", -1)
+        is_installed = self._borrowed_wakeup or self._has_signal_handlers
+        foreign = self._forget_wakeup()
         self._close_self_pipe()
         if self._has_signal_handlers:
             self._make_self_pipe()

@@ -99,8 +99,6 @@ def _watch(loop: Loop, transport: Any, proc: Any) -> None:
             os.close(process_fd)
             raise
         else:
-            if not isinstance(loop._process_fds, set):
-                loop._process_fds = set()
             loop._process_fds.add(process_fd)
             return
     threading.Thread(
@@ -112,7 +110,6 @@ def _watch(loop: Loop, transport: Any, proc: Any) -> None:
 
 
 def _close_process_fd(loop: Loop, process_fd: int) -> None:
-    assert isinstance(loop._process_fds, set)
     loop._process_fds.remove(process_fd)
     loop._remove_reader(process_fd)
     os.close(process_fd)

@@ -70,6 +70,7 @@ def _make_child_watcher() -> Any:
 
 _LAZY_ATTRIBUTES: dict[str, Callable[[], Any]] = {
     "_asyncgens": weakref.WeakSet,
+    "_process_fds": set,
     "_signal_handlers": dict,
     "_unix_server_sockets": dict,
     "_watcher": _make_child_watcher,

@@ -93,6 +93,11 @@ ATTRIBUTE(unix_sockets, "_unix_server_sockets", HL_ATTR_UNIX_SERVER_SOCKETS,
           DEFAULT_MADE, 0)
 ATTRIBUTE(ssock, "_ssock", HL_ATTR_SSOCK, DEFAULT_NONE, 0)
 ATTRIBUTE(csock, "_csock", HL_ATTR_CSOCK, DEFAULT_NONE, 0)
+ATTRIBUTE(borrowed_wakeup, "_borrowed_wakeup", HL_ATTR_BORROWED_WAKEUP, DEFAULT_FALSE,
+          0)
+ATTRIBUTE(foreign_wakeup, "_foreign_wakeup_fd", HL_ATTR_FOREIGN_WAKEUP_FD, DEFAULT_NONE,
+          0)
+ATTRIBUTE(process_fds, "_process_fds", HL_ATTR_PROCESS_FDS, DEFAULT_MADE, 0)
 #if HL_LOOPS_OWN_CHILD_WATCHER
 ATTRIBUTE(watcher, "_watcher", HL_ATTR_WATCHER, DEFAULT_MADE, 0)
 #endif
@@ -270,6 +275,9 @@ PyGetSetDef hl_loop_getset[] = {
     PLAIN(unix_sockets, "_unix_server_sockets"),
     PLAIN(ssock, "_ssock"),
     PLAIN(csock, "_csock"),
+    PLAIN(borrowed_wakeup, "_borrowed_wakeup"),
+    PLAIN(foreign_wakeup, "_foreign_wakeup_fd"),
+    PLAIN(process_fds, "_process_fds"),
 #if HL_LOOPS_OWN_CHILD_WATCHER
     PLAIN(watcher, "_watcher"),
 #endif
@@ -279,6 +287,7 @@ PyGetSetDef hl_loop_getset[] = {
     FLAG("_stopping", is_stopping, NULL),
     FLAG("_has_signal_handlers", has_signal_handlers, NULL),
     FLAG("_internal_watched", is_internal_watched, NULL),
+    FLAG("_has_own_attributes", has_own_attributes, NULL),
     FLAG(
         "write_through", is_writing_through,
         "True: every write of a transport goes to the kernel at once.  False (the default\n"

@@ -183,7 +183,18 @@ loop_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* Notice attributes that replace a method C calls directly. */
+/* True if a class describes the attribute: it is not in the instance's dict. */
+static int
+is_described(PyTypeObject *type, PyObject *name)
+{
+    PyObject *found;
+    int error = PyObject_GetOptionalAttr((PyObject *)type, name, &found);
+    bool is_data = found != NULL && Py_TYPE(found)->tp_descr_set != NULL;
+    Py_XDECREF(found);
+    return error < 0 ? -1 : is_data;
+}
+
+/* Notice attributes of the instance's own, such as those that replace a method. */
 static int
 loop_setattro(PyObject *self, PyObject *name, PyObject *value)
 {
@@ -192,6 +203,13 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     }
     if (PyUnicode_Check(name)) {
         hl_loop_note_attribute((hl_loop *)self, name, value != NULL);
+    }
+    if (value != NULL) {
+        int described = is_described(Py_TYPE(self), name);
+        if (described < 0) {
+            return -1;
+        }
+        ((hl_loop *)self)->has_own_attributes |= !described;
     }
     return 0;
 }

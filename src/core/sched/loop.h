@@ -29,8 +29,9 @@ enum {
     HL_OVERRIDE_COUNT = 8
 };
 
-/* Python attributes of asyncio's loop that live in the struct and not in a dict, so that a
- * fresh loop costs nothing and method calls find no instance dict to look into. */
+/* Python attributes of asyncio's loop and of ours that live in the struct and not in a dict,
+ * so that a fresh loop costs nothing and method calls find no instance dict to look into:
+ * up to 3.13 the interpreter looks up a method anew in each call on an object that has one. */
 typedef enum {
     HL_ATTR_DEFAULT_EXECUTOR,
     HL_ATTR_EXCEPTION_HANDLER,
@@ -49,6 +50,9 @@ typedef enum {
     HL_ATTR_UNIX_SERVER_SOCKETS,
     HL_ATTR_SSOCK,
     HL_ATTR_CSOCK,
+    HL_ATTR_BORROWED_WAKEUP,
+    HL_ATTR_FOREIGN_WAKEUP_FD,
+    HL_ATTR_PROCESS_FDS,
     HL_ATTR_OLD_AGEN_HOOKS,
     HL_ATTR_WATCHER,
     HL_ATTR_COUNT
@@ -112,7 +116,8 @@ typedef struct hl_loop {
     bool is_wakeup_prepared; /* _prepare_to_block was called in this run_forever */
     bool is_internal_watched; /* the signal socket counts among poller.registered */
     bool has_signal_handlers;
-    int is_sleeping; /* atomic: a waker must write the eventfd */
+    bool has_own_attributes; /* the program has set one that no class describes */
+    int is_sleeping;         /* atomic: a waker must write the eventfd */
 
     int executor_jobs;        /* atomic: submitted and not answered */
     int64_t last_window_ns;   /* when the busy loop last slept for other threads */
