@@ -825,20 +825,28 @@ async def program_for_spies():
     asyncio.Event().set()
 
 
+async def connect_and_close(loop):
+    """Make a connection to a server of our own; return its address once both ends are closed."""
+    lost = loop.create_future()
+
+    class Accepted(asyncio.Protocol):
+        def connection_lost(self, error):
+            loop.call_soon(lost.set_result, error)
+
+    server = await loop.create_server(Accepted, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    transport, _ = await loop.create_connection(asyncio.Protocol, *address)
+    transport.close()
+    assert await lost is None
+    server.close()
+    await server.wait_closed()
+    return address
+
+
 def test_create_connection_uses_a_method_that_was_set_on_the_instance(loop):
     original = loop.sock_connect
     loop.sock_connect = mock.Mock(side_effect=original)
-
-    async def program():
-        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-        address = server.sockets[0].getsockname()
-        transport, _ = await loop.create_connection(asyncio.Protocol, *address)
-        transport.close()
-        server.close()
-        await asyncio.sleep(0)
-        return address
-
-    address = loop.run_until_complete(program())
+    address = loop.run_until_complete(connect_and_close(loop))
     assert [call.args[1] for call in loop.sock_connect.mock_calls] == [address]
 
 
@@ -859,11 +867,7 @@ def test_the_loop_makes_no_instance_dict_of_its_own():
             await asyncio.sleep(0.001)
             writer.send(b"x")
             assert await receiving == b"x"
-        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
-        address = server.sockets[0].getsockname()
-        transport, _ = await loop.create_connection(asyncio.Protocol, *address)
-        transport.close()
-        server.close()
+        await connect_and_close(loop)
         await loop.run_in_executor(None, int)
         process = await asyncio.create_subprocess_exec("true")
         await process.wait()
