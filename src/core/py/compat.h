@@ -70,8 +70,6 @@
 #if PY_VERSION_HEX < 0x030D0000
 #define Py_BEGIN_CRITICAL_SECTION(object) {
 #define Py_END_CRITICAL_SECTION() }
-#define Py_BEGIN_CRITICAL_SECTION2(first, second) {
-#define Py_END_CRITICAL_SECTION2() }
 
 static inline int
 PyObject_GetOptionalAttr(PyObject *object, PyObject *name, PyObject **result)
@@ -145,6 +143,42 @@ PyErr_SetRaisedException(PyObject *exception)
 #define HL_CLEAR_FUTURE_DICT(future) PyObject_ClearManagedDict((PyObject *)(future))
 #else
 #define HL_CLEAR_FUTURE_DICT(future) Py_CLEAR((future)->dict)
+#endif
+
+#if HL_FREE_THREADED && PY_VERSION_HEX < 0x030E0000
+/* The critical section of an object that this thread entered last is entered again, by a
+ * transport's write() in data_received() for example.  3.14 sees that; 3.13 yields the
+ * processor 40 times, gives the lock up and takes it again. */
+static inline void
+hl_section_begin(PyCriticalSection *section, PyObject *object)
+{
+    const uintptr_t tags = 3;
+    const PyCriticalSection *last =
+        (PyCriticalSection *)(PyThreadState_GetUnchecked()->critical_section & ~tags);
+    if (last != NULL && last->_cs_mutex == &object->ob_mutex) {
+        section->_cs_mutex = NULL;
+        return;
+    }
+    PyCriticalSection_Begin(section, object);
+}
+
+static inline void
+hl_section_end(PyCriticalSection *section)
+{
+    if (section->_cs_mutex != NULL) {
+        PyCriticalSection_End(section);
+    }
+}
+
+#undef Py_BEGIN_CRITICAL_SECTION
+#undef Py_END_CRITICAL_SECTION
+#define Py_BEGIN_CRITICAL_SECTION(object)                                              \
+    {                                                                                  \
+        PyCriticalSection hl_section;                                                  \
+        hl_section_begin(&hl_section, _PyObject_CAST(object))
+#define Py_END_CRITICAL_SECTION()                                                      \
+    hl_section_end(&hl_section);                                                       \
+    }
 #endif
 
 #if PY_VERSION_HEX >= 0x030E0000
