@@ -15,15 +15,9 @@ hl_has_awaited_by(const hl_state *state, PyObject *object)
     return PyObject_TypeCheck(object, state->StockFutureType);
 }
 
-/* Note that task awaits awaited: a single one as it is, several as a set.  awaited may be of
- * any type; its critical section is held if it is a native future.  Returns 0 or -1. */
 static inline int
-hl_awaited_by_add(const hl_state *state, PyObject *awaited, PyObject *task)
+hl_awaited_by_add_lock_held(hl_future *future, PyObject *task)
 {
-    if (!hl_has_awaited_by(state, awaited)) {
-        return 0;
-    }
-    hl_future *future = (hl_future *)awaited;
     if (future->awaited_by == NULL) {
         future->awaited_by = Py_NewRef(task);
         return 0;
@@ -40,14 +34,9 @@ hl_awaited_by_add(const hl_state *state, PyObject *awaited, PyObject *task)
     return PySet_Add(future->awaited_by, task);
 }
 
-/* Task has stopped awaiting awaited.  Returns 0 or -1. */
 static inline int
-hl_awaited_by_discard(const hl_state *state, PyObject *awaited, PyObject *task)
+hl_awaited_by_discard_lock_held(hl_future *future, PyObject *task)
 {
-    if (!hl_has_awaited_by(state, awaited)) {
-        return 0;
-    }
-    hl_future *future = (hl_future *)awaited;
     if (future->awaited_by == task) {
         Py_CLEAR(future->awaited_by);
         return 0;
@@ -56,6 +45,32 @@ hl_awaited_by_discard(const hl_state *state, PyObject *awaited, PyObject *task)
         return PySet_Discard(future->awaited_by, task) < 0 ? -1 : 0;
     }
     return 0;
+}
+
+/* Note that task awaits awaited, which may be of any type.  Returns 0 or -1. */
+static inline int
+hl_awaited_by_add(const hl_state *state, PyObject *awaited, PyObject *task)
+{
+    int error = 0;
+    if (hl_has_awaited_by(state, awaited)) {
+        Py_BEGIN_CRITICAL_SECTION(awaited);
+        error = hl_awaited_by_add_lock_held((hl_future *)awaited, task);
+        Py_END_CRITICAL_SECTION();
+    }
+    return error;
+}
+
+/* Task has stopped awaiting awaited.  Returns 0 or -1. */
+static inline int
+hl_awaited_by_discard(const hl_state *state, PyObject *awaited, PyObject *task)
+{
+    int error = 0;
+    if (hl_has_awaited_by(state, awaited)) {
+        Py_BEGIN_CRITICAL_SECTION(awaited);
+        error = hl_awaited_by_discard_lock_held((hl_future *)awaited, task);
+        Py_END_CRITICAL_SECTION();
+    }
+    return error;
 }
 
 #else
