@@ -4,13 +4,16 @@
 int
 hl_cork_flush(hl_loop *loop)
 {
-    PyObject *object = loop->corked;
+    PyObject *object = hl_cork_object(loop);
     if (object == NULL) {
         return 0;
     }
     /* flush_corked takes the spans before it runs anything that could cork again. */
     loop->corked = NULL;
-    int error = loop->flush_corked(loop, object);
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(object);
+    error = loop->flush_corked(loop, object);
+    Py_END_CRITICAL_SECTION();
     assert(loop->corked != NULL || loop->corked_spans.count == 0);
     Py_DECREF(object);
     return error;

@@ -9,12 +9,27 @@
 
 #include "sched/loop.h"
 
+/* True if this thread may look at what is corked.  Without a GIL only the one that runs the
+ * loop; what another thread writes is in no order with what an entry does. */
+static inline bool
+hl_cork_is_accessible(const hl_loop *loop)
+{
+    return !HL_FREE_THREADED || hl_loop_owner(loop) == hl_thread_ident();
+}
+
 /* True if what object writes now may wait for the end of the entry. */
 static inline bool
 hl_cork_is_possible(const hl_loop *loop)
 {
-    return loop->is_in_entry && !loop->is_writing_through &&
-           (!HL_FREE_THREADED || hl_loop_owner(loop) == hl_thread_ident());
+    return hl_cork_is_accessible(loop) && loop->is_in_entry &&
+           !loop->is_writing_through;
+}
+
+/* What holds bytes back: borrowed from the loop, or NULL. */
+static inline PyObject *
+hl_cork_object(const hl_loop *loop)
+{
+    return hl_cork_is_accessible(loop) ? loop->corked : NULL;
 }
 
 /* Flush what is corked, if something is.  Runs user code.  Returns 0, or -1 with an
@@ -25,14 +40,15 @@ int hl_cork_flush(hl_loop *loop);
 static inline int
 hl_cork_flush_others(hl_loop *loop, const PyObject *object)
 {
-    return loop->corked == NULL || loop->corked == object ? 0 : hl_cork_flush(loop);
+    const PyObject *corked = hl_cork_object(loop);
+    return corked == NULL || corked == object ? 0 : hl_cork_flush(loop);
 }
 
 /* The same, if it is object that is corked. */
 static inline int
 hl_cork_flush_own(hl_loop *loop, const PyObject *object)
 {
-    return loop->corked != object ? 0 : hl_cork_flush(loop);
+    return hl_cork_object(loop) != object ? 0 : hl_cork_flush(loop);
 }
 
 /* Append length bytes of data (owner stolen, also on failure: a bytes object) to what object
