@@ -8,6 +8,8 @@ at these tests (`.ci/run thread-sanitizer`).
 import asyncio
 import concurrent.futures
 import contextlib
+import queue
+import socket
 import threading
 
 import pytest
@@ -193,3 +195,74 @@ def test_a_loop_closed_while_threads_call_it():
             loop.close()
             for one in calling:
                 one.result(BOUND)
+
+
+def test_descriptors_watched_by_several_threads(running):
+    """The loop waits meanwhile, and its tables grow."""
+
+    def watch():
+        with contextlib.ExitStack() as stack:
+            for _ in range(ROUNDS):
+                reader, writer = map(stack.enter_context, socket.socketpair())
+                received = queue.SimpleQueue()
+                running.add_reader(reader, lambda sock=reader, put=received.put: put(sock.recv(1)))
+                writer.send(b"x")
+                assert received.get(timeout=BOUND) == b"x"
+                assert running.remove_reader(reader)
+
+    together(watch)
+
+
+class Counting(asyncio.Protocol):
+    """Answers each message by one byte, until it has counted as many bytes as are to come."""
+
+    def __init__(self, expected):
+        self.missing = expected
+        self.complete = threading.Event()
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(b"y")
+        self.missing -= len(data)
+        if self.missing <= 0:
+            self.complete.set()
+
+
+def test_one_stream_written_by_several_threads_and_the_loop(running):
+    size = 30_000
+    mine, theirs = socket.socketpair()
+    receiver = Counting(THREADS * ROUNDS * size)
+    sender = Counting(1)
+    for protocol, sock in ((receiver, mine), (sender, theirs)):
+        connecting = running.create_connection(lambda protocol=protocol: protocol, sock=sock)
+        asyncio.run_coroutine_threadsafe(connecting, running).result(BOUND)
+
+    def write():
+        for _ in range(ROUNDS):
+            sender.transport.write(b"x" * size)
+
+    together(write)
+    # The answers of the sender to the answers come on top.
+    assert receiver.complete.wait(BOUND) and sender.complete.wait(BOUND)
+    for protocol in (receiver, sender):
+        on_loop(running, protocol.transport.abort)
+    on_loop(running, int)
+
+
+def test_one_endpoint_used_by_several_threads_and_the_loop(running):
+    opening = running.create_datagram_endpoint(
+        asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+    transport, _ = asyncio.run_coroutine_threadsafe(opening, running).result(BOUND)
+    address = transport.get_extra_info("sockname")
+
+    def send():
+        for _ in range(ROUNDS):
+            transport.sendto(b"x", address)
+            running.call_soon_threadsafe(transport.sendto, b"yy", address)
+
+    together(send)
+    on_loop(running, transport.abort)
+    on_loop(running, int)

@@ -106,9 +106,16 @@ loop_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
 static void
 loop_drop_timers(hl_loop *loop)
 {
-    while (hl_heap_first(&loop->timers) != NULL) {
-        Py_DECREF((PyObject *)hl_timer_of_node(hl_heap_pop(&loop->timers)));
-    }
+    PyObject *timer;
+    do {
+        timer = NULL;
+        Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+        if (hl_heap_first(&loop->timers) != NULL) {
+            timer = (PyObject *)hl_timer_of_node(hl_heap_pop(&loop->timers));
+        }
+        Py_END_CRITICAL_SECTION();
+        Py_XDECREF(timer);
+    } while (timer != NULL);
 }
 
 /* Forget everything that is scheduled or watched, and close what is open. */
@@ -121,9 +128,11 @@ loop_drop_work(hl_loop *loop)
     loop_drop_timers(loop);
     hl_watch_clear(loop);
     /* Not between a waker's look at the loop and its write. */
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
     hl_mutex_lock(&loop->mutex);
     hl_poller_fini(&loop->poller);
     hl_mutex_unlock(&loop->mutex);
+    Py_END_CRITICAL_SECTION();
 }
 
 static int
@@ -217,12 +226,13 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
 int
 hl_loops_before_fork(hl_state *state)
 {
-    for (hl_loop *loop = state->loops; loop != NULL; loop = loop->next) {
-        if (loop->corked != NULL && hl_loop_owner(loop) == hl_thread_ident()) {
-            return hl_cork_flush(loop); /* a thread runs one loop */
-        }
+    hl_mutex_lock(&state->loops_mutex);
+    hl_loop *loop = state->loops;
+    while (loop != NULL && hl_loop_owner(loop) != hl_thread_ident()) {
+        loop = loop->next;
     }
-    return 0;
+    hl_mutex_unlock(&state->loops_mutex);
+    return loop != NULL ? hl_cork_flush(loop) : 0; /* a thread runs one loop */
 }
 
 PyObject *
@@ -345,11 +355,7 @@ loop_watch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     if (handle == NULL) {
         return NULL;
     }
-    int error;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    error = hl_watch_add(loop, fd, kind, handle, args[2]);
-    Py_END_CRITICAL_SECTION();
-    if (error < 0) {
+    if (hl_watch_add(loop, fd, kind, handle, args[2]) < 0) {
         Py_CLEAR(handle);
     }
     return handle;
@@ -368,10 +374,7 @@ loop_unwatch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     if ((kind == -1 && PyErr_Occurred()) || parse_descriptor(args[0], &fd) < 0) {
         return NULL;
     }
-    int was_watched;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    was_watched = hl_watch_remove((hl_loop *)self, fd, kind);
-    Py_END_CRITICAL_SECTION();
+    int was_watched = hl_watch_remove((hl_loop *)self, fd, kind);
     return was_watched < 0 ? NULL : PyBool_FromLong(was_watched);
 }
 

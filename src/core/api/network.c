@@ -130,7 +130,7 @@ hl_api_transport_of(PyObject *self, PyObject *descriptor)
         return NULL;
     }
     PyObject *transport = hl_watch_transport((hl_loop *)self, fd);
-    return Py_NewRef(transport != NULL ? transport : Py_None);
+    return transport != NULL ? transport : Py_NewRef(Py_None);
 }
 
 PyObject *

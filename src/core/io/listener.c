@@ -253,8 +253,7 @@ static int
 listener_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_listener *listener = (hl_listener *)self;
-    if (loop->watch_count <= (size_t)listener->fd ||
-        loop->watches[listener->fd].reader != self) {
+    if (!hl_watch_holds(loop, listener->fd, HL_POLL_READ, self)) {
         return 0; /* stopped since the event was collected */
     }
     if (loop->current_task != NULL) {

@@ -17,13 +17,9 @@
 static int
 sock_call_unwatch(hl_sock_call *call)
 {
-    int error = 0;
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)call->loop);
-    if (hl_watch_holds(call->loop, call->fd, call->kind, (PyObject *)call)) {
-        error = hl_watch_remove(call->loop, call->fd, call->kind);
-    }
-    Py_END_CRITICAL_SECTION();
-    return error < 0 ? -1 : 0;
+    int removed =
+        hl_watch_remove_own(call->loop, call->fd, call->kind, (PyObject *)call);
+    return removed < 0 ? -1 : 0;
 }
 
 static void
@@ -82,7 +78,10 @@ may_have_python_transport(const hl_loop *loop, int fd)
 static int
 check_no_transport(hl_loop *loop, int fd)
 {
-    if (hl_watch_transport(loop, fd) == NULL && !may_have_python_transport(loop, fd)) {
+    PyObject *transport = hl_watch_transport(loop, fd);
+    bool is_free = transport == NULL && !may_have_python_transport(loop, fd);
+    Py_XDECREF(transport);
+    if (is_free) {
         return 0;
     }
     PyObject *result =
@@ -94,12 +93,8 @@ check_no_transport(hl_loop *loop, int fd)
 static int
 sock_call_arm(hl_sock_call *call)
 {
-    int error;
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)call->loop);
-    error =
-        hl_watch_arm(call->loop, call->fd, call->kind, (PyObject *)call, sock_call_run);
-    Py_END_CRITICAL_SECTION();
-    return error;
+    return hl_watch_arm(
+        call->loop, call->fd, call->kind, (PyObject *)call, sock_call_run);
 }
 
 /* Begin a wait of fd, with a future of its own.  Returns 0 or -1. */

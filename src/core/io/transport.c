@@ -206,8 +206,8 @@ transport_close_descriptor(hl_transport *transport)
     hl_loop *loop = transport->loop;
     int fd = transport->fd;
     transport->is_lost = true;
-    if (fd >= 0 && hl_watch_transport(loop, fd) == (PyObject *)transport) {
-        (void)hl_watch_set_transport(loop, fd, NULL);
+    if (fd >= 0) {
+        hl_watch_forget_transport(loop, fd, (PyObject *)transport);
     }
     if (hl_transport_end_nonblocking(transport) < 0) {
         PyErr_WriteUnraisable((PyObject *)transport);
@@ -466,12 +466,10 @@ hl_transport_unwatch(hl_transport *transport, int kind)
         transport->write_context = NULL;
     }
     /* If the number came back for another file, what is watched is that. */
-    int error =
-        hl_watch_holds(transport->loop, transport->fd, kind, (PyObject *)transport)
-            ? hl_watch_remove(transport->loop, transport->fd, kind)
-            : 0;
+    int removed = hl_watch_remove_own(
+        transport->loop, transport->fd, kind, (PyObject *)transport);
     Py_XDECREF(context);
-    return error < 0 ? -1 : 0;
+    return removed < 0 ? -1 : 0;
 }
 
 /* What becomes of a context that was made for one event: it goes if it is as new, or else

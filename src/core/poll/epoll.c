@@ -175,8 +175,8 @@ poller_restore(hl_poller *poller)
     }
 }
 
-static int
-poller_open(hl_poller *poller)
+int
+hl_poller_open(hl_poller *poller)
 {
     if (poller->epoll_fd >= 0) {
         return 0;
@@ -195,7 +195,7 @@ poller_open(hl_poller *poller)
 static int
 poller_prepare(hl_poller *poller, int fd)
 {
-    int error = poller_open(poller);
+    int error = hl_poller_open(poller);
     if (error == 0 && (size_t)fd >= poller->slot_count) {
         error = poller_grow(poller, fd);
     }
@@ -243,7 +243,7 @@ hl_poller_disarm(hl_poller *poller, int fd, int kind)
     hl_poll_slot *slot = &poller->slots[fd];
     int armed = slot->armed & ~kind;
     if ((slot->interest | armed) == 0 || !slot->is_known) {
-        /* The kernel reports it once more at most, and hl_poller_wait drops that. */
+        /* The kernel reports it once more at most, and hl_poller_accept drops that. */
         poller_note(poller, slot, 0, 0);
         return;
     }
@@ -257,7 +257,7 @@ hl_poller_open_wake(hl_poller *poller)
     if (poller->wake_fd >= 0) {
         return 0;
     }
-    int error = poller_open(poller);
+    int error = hl_poller_open(poller);
     if (error < 0) {
         return error;
     }
@@ -299,7 +299,7 @@ wait_milliseconds(int epoll_fd, struct epoll_event *raw, int capacity,
 
 /* The system call alone.  A poll and an endless wait need no clock and use epoll_wait. */
 static int
-poller_sleep(hl_poller *poller, struct epoll_event *raw, int capacity,
+poller_sleep(const hl_poller *poller, struct epoll_event *raw, int capacity,
              int64_t timeout_ns)
 {
     if (timeout_ns <= 0) {
@@ -317,49 +317,34 @@ poller_sleep(hl_poller *poller, struct epoll_event *raw, int capacity,
 }
 
 static void
-poller_consume_wake(hl_poller *poller)
+poller_consume_wake(const hl_poller *poller)
 {
     uint64_t count;
     ssize_t got = read(poller->wake_fd, &count, sizeof(count));
     (void)got; /* EAGAIN: another reader is not possible, an empty counter harmless */
 }
 
-/* What of an event is to be reported.  What was armed falls asleep. */
-static int
-poller_report(hl_poller *poller, int fd, uint32_t events)
+/* What the kernel reports of one descriptor, in our terms. */
+static hl_poll_event
+event_of(const struct epoll_event *raw)
 {
-    hl_poll_slot *slot = &poller->slots[fd];
     int ready = 0;
-    if (events & ~(uint32_t)EPOLLOUT) {
+    if (raw->events & ~(uint32_t)EPOLLOUT) {
         ready |= HL_POLL_READ;
     }
-    if (events & ~(uint32_t)EPOLLIN) {
+    if (raw->events & ~(uint32_t)EPOLLIN) {
         ready |= HL_POLL_WRITE;
     }
-    ready &= slot->interest | slot->armed;
-    int interest = slot->interest;
-    int armed = slot->armed & ~ready;
-    if (slot->armed == armed) {
-        return ready;
-    }
-    poller_note(poller, slot, interest, armed);
-    if (slot_is_watched(slot)) {
-        /* The kernel has put the whole descriptor to sleep, or, where there is an interest,
-         * nothing of it.  Fails if fd was closed. */
-        (void)poller_apply(poller, fd, interest, armed);
-    }
-    return ready;
+    return (hl_poll_event){.fd = (int)(uint32_t)raw->data.u64,
+                           .generation = (uint32_t)(raw->data.u64 >> 32),
+                           .ready = ready};
 }
 
 int
-hl_poller_wait(hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
+hl_poller_wait(const hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
                int capacity)
 {
     struct epoll_event raw[MAX_EVENTS];
-    int error = poller_open(poller);
-    if (error < 0) {
-        return error;
-    }
     int count = poller_sleep(
         poller, raw, capacity < MAX_EVENTS ? capacity : MAX_EVENTS, timeout_ns);
     if (count < 0) {
@@ -369,16 +354,37 @@ hl_poller_wait(hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
     for (int i = 0; i < count; i++) {
         if (raw[i].data.u64 == WAKE_DATA) {
             poller_consume_wake(poller);
-            continue;
         }
-        int fd = (int)(uint32_t)raw[i].data.u64;
-        if (poller->slots[fd].generation != raw[i].data.u64 >> 32) {
-            continue; /* of an earlier registration */
-        }
-        int ready = poller_report(poller, fd, raw[i].events);
-        if (ready != 0) {
-            events[filled++] = (hl_poll_event){.fd = fd, .ready = ready};
+        else {
+            events[filled++] = event_of(&raw[i]);
         }
     }
     return filled;
+}
+
+int
+hl_poller_accept(hl_poller *poller, const hl_poll_event *event)
+{
+    int fd = event->fd;
+    if ((size_t)fd >= poller->slot_count) {
+        return 0; /* the poller was closed meanwhile */
+    }
+    hl_poll_slot *slot = &poller->slots[fd];
+    if (slot->generation != event->generation) {
+        return 0; /* of an earlier registration */
+    }
+    int ready = event->ready & (slot->interest | slot->armed);
+    int interest = slot->interest;
+    int armed = slot->armed & ~ready;
+    if (slot->armed == armed) {
+        return ready;
+    }
+    /* What was armed falls asleep. */
+    poller_note(poller, slot, interest, armed);
+    if (slot_is_watched(slot)) {
+        /* The kernel has put the whole descriptor to sleep, or, where there is an interest,
+         * nothing of it.  Fails if fd was closed. */
+        (void)poller_apply(poller, fd, interest, armed);
+    }
+    return ready;
 }

@@ -21,8 +21,10 @@
 
 enum { HL_POLL_READ = 1, HL_POLL_WRITE = 2 };
 
+/* What the kernel reports: to be given to hl_poller_accept. */
 typedef struct {
     int fd;
+    uint32_t generation; /* of the registration that it belongs to */
     int ready; /* HL_POLL_READ | HL_POLL_WRITE; a hang-up or an error counts as both */
 } hl_poll_event;
 
@@ -73,10 +75,18 @@ int hl_poller_arm(hl_poller *poller, int fd, int kind);
  * something else.  fd may be closed by now. */
 void hl_poller_disarm(hl_poller *poller, int fd, int kind);
 
+/* Make sure that there is a set.  Returns 0 or -errno. */
+int hl_poller_open(hl_poller *poller);
+
 /* Wait at most timeout_ns (0: poll, negative: for ever) and fill events.  Returns the
- * number filled, or -errno (-EINTR: a signal came).  A wake-up is consumed silently. */
-int hl_poller_wait(hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
+ * number filled, or -errno (-EINTR: a signal came).  A wake-up is consumed silently.  After
+ * hl_poller_open; reads nothing that the functions above change, so other threads may call
+ * those meanwhile. */
+int hl_poller_wait(const hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
                    int capacity);
+
+/* What of an event that was waited for is to be reported: kinds (HL_POLL_*), or 0. */
+int hl_poller_accept(hl_poller *poller, const hl_poll_event *event);
 
 /* Make sure that hl_poller_wake has something to write to.  Returns 0 or -errno. */
 int hl_poller_open_wake(hl_poller *poller);

@@ -68,6 +68,9 @@ typedef struct {
     PyObject *file;      /* owned: what handles were registered with, or NULL */
     PyObject *transport; /* borrowed: the open transport that owns the descriptor (it
                             takes itself out when it closes or dies), or NULL */
+#if HL_FREE_THREADED
+    PyObject *transport_reference; /* owned: a weak one of transport, or NULL */
+#endif
 } hl_watch;
 
 /* Sends what an object holds back until the end of the entry (sched/cork.h).  Borrows

@@ -150,10 +150,24 @@ turn_has_watches(const hl_loop *loop)
            loop->has_signal_handlers;
 }
 
+/* The poller's set is made at first need, by whoever watches or waits first. */
+static int
+turn_open_poller(hl_loop *loop)
+{
+    int error;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    error = hl_poller_open(&loop->poller);
+    Py_END_CRITICAL_SECTION();
+    return error;
+}
+
 static int
 turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
 {
-    int count;
+    int count = turn_open_poller(loop);
+    if (count < 0) {
+        return count;
+    }
     __atomic_store_n(&loop->is_sleeping, 1, __ATOMIC_SEQ_CST);
     if (!hl_inbox_is_empty(loop)) {
         timeout_ns = 0; /* pushed after the drain, before is_sleeping was seen */
@@ -167,6 +181,14 @@ turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
             hl_clock_ns(); /* this wait was one: no other is owed yet */
     }
     return count;
+}
+
+static int
+turn_poll(hl_loop *loop, hl_poll_event *events)
+{
+    int error = turn_open_poller(loop);
+    return error < 0 ? error
+                     : hl_poller_wait(&loop->poller, 0, events, EVENTS_PER_WAIT);
 }
 
 /* Before the first wait of a run that may block: the eventfd for other threads, and on the
@@ -206,7 +228,7 @@ turn_collect(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
         count = error < 0 ? error : turn_sleep(loop, GIL_WINDOW_NS, events);
     }
     else if (turn_has_watches(loop)) {
-        count = hl_poller_wait(&loop->poller, 0, events, EVENTS_PER_WAIT);
+        count = turn_poll(loop, events);
     }
     else {
         return 0; /* nothing to see: no system call */
@@ -346,15 +368,8 @@ hl_loop_turn(hl_loop *loop)
     }
     int count = turn_collect(loop, timeout_ns, events);
     loop->turn_number++;
-    if (count < 0 || hl_inbox_drain(loop) < 0) {
-        return -1;
-    }
-    for (int i = 0; i < count; i++) {
-        if (hl_watch_dispatch(loop, &events[i]) < 0) {
-            return -1;
-        }
-    }
-    if (turn_expire_timers(loop) < 0) {
+    if (count < 0 || hl_inbox_drain(loop) < 0 ||
+        hl_watch_dispatch(loop, events, count) < 0 || turn_expire_timers(loop) < 0) {
         return -1;
     }
     int error = turn_run_ready(loop);

@@ -3,6 +3,7 @@
  * Each watched descriptor has a reader, a writer, or both.  Replacing or removing a handle
  * cancels it, so that an event collected before and not yet dispatched calls nobody,
  * exactly as on asyncio; a native object notes for itself that it is no longer due.
+ * The table has the loop's critical section; what leaves it is let go after that.
  * Reference: https://docs.python.org/3/library/asyncio-eventloop.html#watching-file-descriptors */
 #ifndef HL_SCHED_WATCH_H
 #define HL_SCHED_WATCH_H
@@ -23,31 +24,31 @@ int hl_watch_add_native(hl_loop *loop, int fd, int kind, PyObject *object, hl_ru
 int hl_watch_arm(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run);
 
 /* True if object stands where fd is watched for kind: it was not replaced or removed. */
-bool hl_watch_holds(const hl_loop *loop, int fd, int kind, const PyObject *object);
+bool hl_watch_holds(hl_loop *loop, int fd, int kind, const PyObject *object);
 
 /* Stop watching fd for kind.  Returns 1 if it was watched, 0 if not, -1 on error. */
 int hl_watch_remove(hl_loop *loop, int fd, int kind);
 
-/* The open transport that owns fd: borrowed, or NULL. */
-static inline PyObject *
-hl_watch_transport(const hl_loop *loop, int fd)
-{
-    return fd >= 0 && (size_t)fd < loop->watch_count ? loop->watches[fd].transport
-                                                     : NULL;
-}
+/* The same, unless something else than object stands there. */
+int hl_watch_remove_own(hl_loop *loop, int fd, int kind, const PyObject *object);
 
-/* Note that transport (borrowed; NULL: none) owns fd.  Returns 0, or -1 with MemoryError,
- * which cannot happen if fd was noted before. */
+/* The open transport that owns fd: new, or NULL, without an exception, if there is none. */
+PyObject *hl_watch_transport(hl_loop *loop, int fd);
+
+/* Note that transport (borrowed; NULL: none) owns fd.  Returns 0, or -1 with MemoryError. */
 int hl_watch_set_transport(hl_loop *loop, int fd, PyObject *transport);
 
-/* The descriptor that was registered as `file` (by identity), or -1. */
-int hl_watch_find(const hl_loop *loop, PyObject *file);
+/* Note that transport does not own fd any more, if it did. */
+void hl_watch_forget_transport(hl_loop *loop, int fd, const PyObject *transport);
 
-/* Push what became ready, reader before writer.  Returns 0 or -1. */
-int hl_watch_dispatch(hl_loop *loop, const hl_poll_event *event);
+/* The descriptor that was registered as `file` (by identity), or -1. */
+int hl_watch_find(hl_loop *loop, PyObject *file);
+
+/* Push what became ready, event by event, reader before writer.  Returns 0 or -1. */
+int hl_watch_dispatch(hl_loop *loop, const hl_poll_event *events, int count);
 
 /* [(fd, file, reader or None, writer or None), ...] of everything watched.  New. */
-PyObject *hl_watch_list(const hl_loop *loop);
+PyObject *hl_watch_list(hl_loop *loop);
 
 void hl_watch_clear(hl_loop *loop);
 int hl_watch_traverse(const hl_loop *loop, visitproc visit, void *arg);
