@@ -431,6 +431,27 @@ def test_a_failing_callback_is_reported_and_called_again(loop, pair):
     assert [report[1] for report in reports] == ["ValueError('from the reader')"] * 2
 
 
+def test_descriptors_that_lie_far_apart(loop):
+    """Each is watched for itself, and numbers between them were never watched."""
+    reads, write = os.pipe()
+    numbers = [fcntl.fcntl(reads, fcntl.F_DUPFD, least) for least in (100, 500, 900)]
+    seen = []
+    try:
+        for number in numbers:
+            loop.add_reader(number, seen.append, number)
+        assert not loop.remove_reader(300)
+        assert not loop.remove_writer(numbers[0])
+        assert loop.remove_reader(numbers[1])
+        os.write(write, b".")
+        run_briefly(loop)
+        assert sorted(seen) == [numbers[0], numbers[2]]
+        assert loop.remove_reader(numbers[0])
+        assert loop.remove_reader(numbers[2])
+    finally:
+        for number in (reads, write, *numbers):
+            os.close(number)
+
+
 def test_hundreds_of_descriptors_are_each_told_apart(loop):
     pairs = [socket.socketpair() for _ in range(200)]
     received = set()

@@ -69,7 +69,7 @@ loop_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     loop->state = state;
     hl_ready_init(&loop->ready);
     hl_heap_init(&loop->timers);
-    hl_poller_init(&loop->poller);
+    hl_poller_init(&loop->poller, sizeof(hl_watch));
     hl_count_new(state, HL_COUNT_LOOP);
     loops_add(state, loop);
     if (hl_loop_refresh_overrides(loop) < 0) {

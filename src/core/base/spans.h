@@ -44,6 +44,15 @@ void *hl_spans_take_sent(hl_spans *spans, size_t *sent);
 /* Take the first span off whole.  Returns its owner, or NULL if there is none. */
 void *hl_spans_take_first(hl_spans *spans);
 
+/* The same where it is the only one, which is usual. */
+static inline void *
+hl_spans_take_only(hl_spans *spans)
+{
+    void *owner = spans->items[spans->head].owner;
+    spans->head = spans->count = spans->size = 0;
+    return owner;
+}
+
 /* Put a span back in front of what was behind it when it was taken.  Returns 0 or -ENOMEM. */
 int hl_spans_put_back(hl_spans *spans, hl_span span);
 

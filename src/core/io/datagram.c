@@ -330,9 +330,7 @@ static int
 datagram_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *transport = hl_transport_of(self);
-    if (hl_transport_is_stale(
-            loop, transport->is_read_watched, transport->read_since) ||
-        transport->conn_lost > 0) {
+    if (hl_transport_is_read_stale(loop, transport) || transport->conn_lost > 0) {
         return 0;
     }
     return run_and_deliver(loop, transport, receive);

@@ -26,12 +26,6 @@ static const char WRITE_ERROR[] = "Fatal write error on datagram transport";
 
 /* -- the queue ---------------------------------------------------------------------------------- */
 
-static inline bool
-is_queued(const hl_transport *transport)
-{
-    return transport->queue != NULL && transport->queue->count > 0;
-}
-
 /* Append data (an exact bytes object) for address.  Returns 0, or -1 with MemoryError. */
 static int
 queue_push(hl_transport *transport, PyObject *data, PyObject *address)
@@ -41,17 +35,8 @@ queue_push(hl_transport *transport, PyObject *data, PyObject *address)
     if (pair == NULL) {
         return -1;
     }
-    if (transport->queue == NULL) {
-        transport->queue = PyMem_Calloc(1, sizeof(*transport->queue));
-    }
-    if (transport->queue == NULL || hl_spans_reserve(transport->queue) < 0) {
-        Py_DECREF(pair);
-        PyErr_NoMemory();
-        return -1;
-    }
-    hl_spans_push(
-        transport->queue, pair, NULL, (size_t)PyBytes_GET_SIZE(data) + header);
-    return 0;
+    return hl_transport_queue(
+        transport, pair, NULL, (size_t)PyBytes_GET_SIZE(data) + header);
 }
 
 /* There is a queue since now: wait for room in the kernel.  Returns 0 or -1. */
@@ -67,9 +52,10 @@ PyObject *
 hl_datagram_queue_list(const hl_transport *transport)
 {
     PyObject *list = PyList_New(0);
-    size_t count = transport->queue != NULL ? transport->queue->count : 0;
-    for (size_t i = 0; list != NULL && i < count; i++) {
-        PyObject *pair = transport->queue->items[transport->queue->head + i].owner;
+    const hl_spans *queue =
+        hl_transport_is_queued(transport) ? &transport->rare->queue : NULL;
+    for (size_t i = 0; list != NULL && queue != NULL && i < queue->count; i++) {
+        PyObject *pair = queue->items[queue->head + i].owner;
         if (PyList_Append(list, pair) < 0) {
             Py_CLEAR(list);
         }
@@ -164,11 +150,11 @@ send_held(hl_loop *loop, hl_transport *transport, const held_datagram *held,
 {
     int result = 0;
     for (size_t i = 0; result == 0 && i < count && !transport->is_lost; i++) {
-        if (error == 0 && !is_queued(transport)) {
+        if (error == 0 && !hl_transport_is_queued(transport)) {
             hl_datagram_out datagram = outgoing_of(&held[i]);
             error = hl_datagram_send(hl_transport_descriptor(transport), &datagram);
         }
-        if (is_queued(transport) || error == -EAGAIN) {
+        if (hl_transport_is_queued(transport) || error == -EAGAIN) {
             result = queue_held(transport, &held[i]);
         }
         else if (error < 0) {
@@ -236,7 +222,7 @@ hl_datagram_flush(hl_loop *loop, PyObject *self)
     for (size_t i = 0; i < count; i++) {
         Py_DECREF(held[i].owner);
     }
-    if (error == 0 && is_queued(transport)) {
+    if (error == 0 && hl_transport_is_queued(transport)) {
         error = hl_flow_maybe_pause(transport);
     }
     return error;
@@ -267,7 +253,7 @@ hold_back(hl_transport *transport, const hl_outgoing *piece,
     }
     size_t size = loop->corked_spans.size;
     return index + 1 == HL_DATAGRAM_LIMIT || size >= CORK_LIMIT ||
-                   size > transport->high_water
+                   size > hl_transport_high_water(transport)
                ? hl_cork_flush(loop)
                : 0;
 }
@@ -379,7 +365,7 @@ send_piece(hl_transport *transport, const hl_outgoing *piece, PyObject *address)
 {
     hl_inet_address receiver;
     bool is_known = find_receiver(transport, address, &receiver);
-    if (is_known && !is_queued(transport)) {
+    if (is_known && !hl_transport_is_queued(transport)) {
         int result = audit(transport, address);
         if (result == HL_DATAGRAM_NOT_NOW) {
             return queue_piece(transport, piece, address);
@@ -392,7 +378,7 @@ send_piece(hl_transport *transport, const hl_outgoing *piece, PyObject *address)
         hl_cork_flush_others(transport->loop, (PyObject *)transport) < 0) {
         return -1;
     }
-    if (!is_dropping(transport) && !is_queued(transport)) {
+    if (!is_dropping(transport) && !hl_transport_is_queued(transport)) {
         if (is_known && may_hold_back(transport, piece)) {
             return hold_back(transport, piece, &receiver);
         }
@@ -403,7 +389,7 @@ send_piece(hl_transport *transport, const hl_outgoing *piece, PyObject *address)
     if (is_dropping(transport)) {
         return hl_transport_note_lost_write(transport);
     }
-    return is_queued(transport)
+    return hl_transport_is_queued(transport)
                ? queue_piece(transport, piece, address)
                : send_past_cork(transport, piece, address, is_known ? &receiver : NULL);
 }
@@ -430,7 +416,7 @@ static int
 send_scattered(hl_transport *transport, PyObject *data, PyObject *address)
 {
     hl_outgoing piece;
-    if (!is_queued(transport)) {
+    if (!hl_transport_is_queued(transport)) {
         return hl_transport_fail(transport, WRITE_ERROR);
     }
     PyErr_Clear(); /* BufferError */
@@ -534,12 +520,13 @@ static int
 send_from_queue(hl_transport *transport)
 {
     int result = HL_DATAGRAM_DONE;
-    while (result == HL_DATAGRAM_DONE && is_queued(transport)) {
-        hl_span first = transport->queue->items[transport->queue->head];
-        PyObject *pair = hl_spans_take_first(transport->queue);
+    while (result == HL_DATAGRAM_DONE && hl_transport_is_queued(transport)) {
+        hl_spans *queue = &transport->rare->queue;
+        hl_span first = queue->items[queue->head];
+        PyObject *pair = hl_spans_take_first(queue);
         result = send_pair(transport, pair);
-        if (result == HL_DATAGRAM_NOT_NOW && transport->queue != NULL) {
-            if (hl_spans_put_back(transport->queue, first) == 0) {
+        if (result == HL_DATAGRAM_NOT_NOW && transport->conn_lost == 0) {
+            if (hl_spans_put_back(queue, first) == 0) {
                 return result;
             }
             PyErr_NoMemory();
@@ -579,7 +566,8 @@ send_queued(hl_transport *transport)
          hl_cork_flush_own(transport->loop, (PyObject *)transport) < 0)) {
         return -1;
     }
-    if (transport->is_lost || transport->conn_lost > 0 || is_queued(transport)) {
+    if (transport->is_lost || transport->conn_lost > 0 ||
+        hl_transport_is_queued(transport)) {
         return 0;
     }
     return queue_drained(transport);
@@ -589,14 +577,12 @@ int
 hl_datagram_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *transport = hl_transport_of(self);
-    if (hl_transport_is_stale(
-            loop, transport->is_write_watched, transport->write_since) ||
-        transport->conn_lost > 0) {
+    if (hl_transport_is_write_stale(loop, transport) || transport->conn_lost > 0) {
         return 0;
     }
     return hl_transport_run(loop,
                             transport,
-                            &transport->write_context,
+                            &transport->rare->write_context,
                             send_queued,
                             loop->state->str._sendto_ready);
 }

@@ -32,7 +32,7 @@ flow_call(hl_transport *transport, PyObject *name)
 int
 hl_flow_maybe_pause(hl_transport *transport)
 {
-    if (hl_transport_queued(transport) <= transport->high_water ||
+    if (hl_transport_queued(transport) <= hl_transport_high_water(transport) ||
         transport->is_protocol_paused) {
         return 0;
     }
@@ -44,7 +44,7 @@ int
 hl_flow_maybe_resume(hl_transport *transport)
 {
     if (!transport->is_protocol_paused ||
-        hl_transport_queued(transport) > transport->low_water) {
+        hl_transport_queued(transport) > hl_transport_low_water(transport)) {
         return 0;
     }
     transport->is_protocol_paused = false;

@@ -78,13 +78,6 @@ accepted_connect(hl_listener *listener, hl_transport *stream)
     return hl_transport_begin(stream, NULL);
 }
 
-/* Two references that an entry of the ready queue needs besides its transport. */
-static PyObject *
-pair_new(PyObject *listener, PyObject *context)
-{
-    return PyTuple_Pack(2, listener, context);
-}
-
 /* hl_run of the turn after accept; argument is (listener, context). */
 static int
 run_accepted(hl_loop *loop, PyObject *owner, PyObject *argument)
@@ -119,39 +112,59 @@ connection_context(const hl_listener *listener)
                                             : PyContext_CopyCurrent();
 }
 
+/* Give the connection what its entry needs.  New: (listener, context), or NULL. */
+static PyObject *
+accepted_prepare(hl_listener *listener, hl_transport *stream,
+                 const struct sockaddr *address, socklen_t length)
+{
+    PyObject *context = connection_context(listener);
+    PyObject *pair =
+        context != NULL ? PyTuple_Pack(2, (PyObject *)listener, context) : NULL;
+    if (pair != NULL && listener->server_context != NULL) {
+        hl_transport_rare *rare = hl_transport_need_rare(stream);
+        if (rare != NULL) {
+            rare->context = Py_NewRef(context);
+        }
+        else {
+            Py_CLEAR(pair);
+        }
+    }
+    Py_XDECREF(context);
+    if (pair != NULL && hl_transport_set_peer(stream, address, length) < 0) {
+        Py_CLEAR(pair);
+    }
+    return pair;
+}
+
 /* A plain connection: its entry for the next turn.  Owns fd from here on. */
 static int
-accept_plain(hl_listener *listener, int fd, hl_address *peer)
+accept_plain(hl_listener *listener, int fd, const struct sockaddr *address,
+             socklen_t length)
 {
     hl_loop *loop = listener->loop;
-    hl_transport *stream = hl_stream_accepted(loop, fd, listener->family, peer);
+    hl_transport *stream = hl_stream_accepted(loop, fd, listener->family);
     if (stream == NULL) {
         (void)hl_socket_close(fd);
-        PyMem_Free(peer);
         return -1;
     }
-    PyObject *context = connection_context(listener);
-    PyObject *pair = context != NULL ? pair_new((PyObject *)listener, context) : NULL;
+    PyObject *pair = accepted_prepare(listener, stream, address, length);
     if (pair == NULL) {
-        Py_XDECREF(context);
         Py_DECREF(stream);
         return -1;
     }
-    if (listener->server_context != NULL) {
-        stream->context = Py_NewRef(context);
-    }
-    Py_DECREF(context);
     return hl_loop_push(loop, run_accepted, (PyObject *)stream, pair);
 }
 
 /* A connection that somebody looks at, or that TLS comes first on: asyncio's own task. */
 static int
-accept_by_task(hl_listener *listener, int fd, const hl_address *peer)
+accept_by_task(hl_listener *listener, int fd, const struct sockaddr *address,
+               socklen_t length)
 {
-    PyObject *address =
-        peer != NULL ? hl_address_stored_object(peer) : Py_NewRef(Py_None);
+    PyObject *peer = hl_address_is_known(listener->family)
+                         ? hl_address_object(address, length)
+                         : Py_NewRef(Py_None);
     PyObject *result = NULL;
-    if (address == NULL) {
+    if (peer == NULL) {
         (void)hl_socket_close(fd);
         return -1;
     }
@@ -161,7 +174,7 @@ accept_by_task(hl_listener *listener, int fd, const hl_address *peer)
         "OiOOOOOOOO",
         (PyObject *)listener->loop,
         fd,
-        peer != NULL ? address : Py_None,
+        peer,
         listener->sock,
         listener->protocol_factory,
         listener->sslcontext != NULL ? listener->sslcontext : Py_None,
@@ -169,7 +182,7 @@ accept_by_task(hl_listener *listener, int fd, const hl_address *peer)
         listener->handshake_timeout != NULL ? listener->handshake_timeout : Py_None,
         listener->shutdown_timeout != NULL ? listener->shutdown_timeout : Py_None,
         listener->server_context != NULL ? listener->server_context : Py_None);
-    Py_DECREF(address);
+    Py_DECREF(peer);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }
@@ -178,21 +191,11 @@ static int
 accept_one(hl_listener *listener, int fd, const struct sockaddr *address,
            socklen_t length)
 {
-    hl_address *peer = NULL;
-    if (hl_address_is_known(listener->family)) {
-        peer = hl_address_store(address, length);
-        if (peer == NULL) {
-            (void)hl_socket_close(fd);
-            return -1;
-        }
-    }
-    if (peer != NULL && listener->sslcontext == NULL &&
+    if (hl_address_is_known(listener->family) && listener->sslcontext == NULL &&
         hl_loop_is_direct(listener->loop)) {
-        return accept_plain(listener, fd, peer);
+        return accept_plain(listener, fd, address, length);
     }
-    int error = accept_by_task(listener, fd, peer);
-    PyMem_Free(peer);
-    return error;
+    return accept_by_task(listener, fd, address, length);
 }
 
 /* No more descriptors or memory: say so once, and come back in a while. */

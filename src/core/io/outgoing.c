@@ -2,29 +2,16 @@
 #include "io/outgoing.h"
 
 int
-hl_outgoing_open(hl_outgoing *piece, PyObject *object)
+hl_outgoing_open_view(hl_outgoing *piece, PyObject *object)
 {
     piece->object = object;
     piece->view.obj = NULL;
-    if (PyBytes_CheckExact(object)) {
-        piece->data = PyBytes_AS_STRING(object);
-        piece->length = (size_t)PyBytes_GET_SIZE(object);
-        return 0;
-    }
     if (PyObject_GetBuffer(object, &piece->view, PyBUF_SIMPLE) < 0) {
         return -1;
     }
     piece->data = piece->view.buf;
     piece->length = (size_t)piece->view.len;
     return 0;
-}
-
-void
-hl_outgoing_close(hl_outgoing *piece)
-{
-    if (piece->view.obj != NULL) {
-        PyBuffer_Release(&piece->view);
-    }
 }
 
 PyObject *

@@ -12,11 +12,31 @@ typedef struct {
     size_t length;
 } hl_outgoing;
 
+/* hl_outgoing_open of an object that is not exactly bytes. */
+int hl_outgoing_open_view(hl_outgoing *piece, PyObject *object);
+
 /* Look into object, which supports the buffer protocol.  Returns 0 (then it has to be
  * closed), or -1 with an exception. */
-int hl_outgoing_open(hl_outgoing *piece, PyObject *object);
+static inline int
+hl_outgoing_open(hl_outgoing *piece, PyObject *object)
+{
+    if (!PyBytes_CheckExact(object)) {
+        return hl_outgoing_open_view(piece, object);
+    }
+    piece->object = object;
+    piece->view.obj = NULL;
+    piece->data = PyBytes_AS_STRING(object);
+    piece->length = (size_t)PyBytes_GET_SIZE(object);
+    return 0;
+}
 
-void hl_outgoing_close(hl_outgoing *piece);
+static inline void
+hl_outgoing_close(hl_outgoing *piece)
+{
+    if (piece->view.obj != NULL) {
+        PyBuffer_Release(&piece->view);
+    }
+}
 
 /* An owner of the bytes from `start` on, safe from changes by the program: the object if it
  * is bytes, else a copy of it.  *data is where they are.  Returns new, or NULL. */

@@ -97,7 +97,8 @@ reader_on_eof(hl_transport *pipe)
     PyObject *eof = PyObject_GetAttr(pipe->protocol, loop->state->str.eof_received);
     int error =
         eof != NULL
-            ? hl_call_soon(loop->state, (PyObject *)loop, eof, NULL, pipe->context)
+            ? hl_call_soon(
+                  loop->state, (PyObject *)loop, eof, NULL, hl_transport_context(pipe))
             : -1;
     Py_XDECREF(eof);
     return error < 0 ? -1 : reader_end(pipe, NULL);
@@ -129,7 +130,7 @@ static int
 reader_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *pipe = hl_transport_of(self);
-    if (hl_transport_is_stale(loop, pipe->is_read_watched, pipe->read_since)) {
+    if (hl_transport_is_read_stale(loop, pipe)) {
         return 0;
     }
     return hl_transport_run(

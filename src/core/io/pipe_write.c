@@ -102,7 +102,7 @@ static int
 writer_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *pipe = hl_transport_of(self);
-    if (hl_transport_is_stale(loop, pipe->is_read_watched, pipe->read_since)) {
+    if (hl_transport_is_read_stale(loop, pipe)) {
         return 0;
     }
     return hl_transport_run(loop,
@@ -136,14 +136,14 @@ writer_write_queued(hl_transport *pipe)
     if (hl_transport_queued(pipe) == 0) {
         return hl_transport_unwatch(pipe, HL_POLL_WRITE);
     }
-    ssize_t sent = hl_pipe_write_spans(pipe->fd, pipe->queue);
+    ssize_t sent = hl_pipe_write_spans(pipe->fd, &pipe->rare->queue);
     if (sent == -EAGAIN) {
         return 0;
     }
     if (sent < 0) {
         return writer_failed(pipe, (int)sent);
     }
-    hl_transport_sent(pipe->loop, pipe->queue, (size_t)sent);
+    hl_transport_sent(pipe->loop, &pipe->rare->queue, (size_t)sent);
     return hl_transport_queued(pipe) == 0 ? writer_drained(pipe) : 0;
 }
 
@@ -152,12 +152,12 @@ static int
 writer_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *pipe = hl_transport_of(self);
-    if (hl_transport_is_stale(loop, pipe->is_write_watched, pipe->write_since)) {
+    if (hl_transport_is_write_stale(loop, pipe)) {
         return 0;
     }
     return hl_transport_run(loop,
                             pipe,
-                            &pipe->write_context,
+                            &pipe->rare->write_context,
                             writer_write_queued,
                             loop->state->str._write_ready);
 }
@@ -188,25 +188,6 @@ writer_write_ready(PyObject *self, PyObject *unused)
 }
 
 /* -- writing ---------------------------------------------------------------------------------------- */
-
-/* The pipe is closed: count, and warn of who writes on. */
-static int
-writer_note_lost_write(hl_transport *pipe)
-{
-    enum {
-        LOG_THRESHOLD = 5
-    }; /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
-    if (pipe->conn_lost >= LOG_THRESHOLD) {
-        PyObject *result = PyObject_CallMethod(
-            hl_state_of((PyObject *)pipe)->transports, "warn_of_lost_pipe_write", NULL);
-        if (result == NULL) {
-            return -1;
-        }
-        Py_DECREF(result);
-    }
-    pipe->conn_lost++;
-    return 0;
-}
 
 static int
 writer_put(hl_transport *pipe, const hl_outgoing *piece)
@@ -239,14 +220,14 @@ writer_write_piece(hl_transport *pipe, const hl_outgoing *piece)
         return 0;
     }
     if (pipe->is_closing || pipe->conn_lost > 0 || pipe->is_lost) {
-        return writer_note_lost_write(pipe);
+        return hl_transport_note_lost_write(pipe);
     }
     /* What a socket holds back was written before. */
     if (hl_cork_flush_others(pipe->loop, (PyObject *)pipe) < 0) {
         return -1;
     }
     if (pipe->is_closing || pipe->is_lost) {
-        return writer_note_lost_write(pipe);
+        return hl_transport_note_lost_write(pipe);
     }
     return writer_put(pipe, piece);
 }

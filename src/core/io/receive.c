@@ -10,6 +10,8 @@
  * object each time costs two page faults a message, more than all the rest. */
 enum { COPY_LIMIT = 16 * 1024 };
 
+_Static_assert(HL_READ_BUFFER_SIZE / HL_READ_UNIT <= UINT16_MAX, "fits a read_hint");
+
 Py_ssize_t
 hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **data)
 {
@@ -17,7 +19,8 @@ hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **dat
     int fd = hl_transport_descriptor(transport);
     Py_ssize_t count;
     *data = NULL;
-    if (transport->read_hint < COPY_LIMIT) {
+    Py_ssize_t hint = (Py_ssize_t)transport->read_hint * HL_READ_UNIT;
+    if (hint < COPY_LIMIT) {
         char *buffer = hl_loop_read_buffer(loop);
         if (buffer == NULL) {
             return -ENOMEM;
@@ -29,8 +32,8 @@ hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **dat
         *data = hl_spare_take(&loop->spare, buffer, count);
     }
     else {
-        Py_ssize_t room = 2 * (Py_ssize_t)transport->read_hint;
-        room = room < HL_READ_BUFFER_SIZE ? room : HL_READ_BUFFER_SIZE;
+        Py_ssize_t room =
+            2 * hint < HL_READ_BUFFER_SIZE ? 2 * hint : HL_READ_BUFFER_SIZE;
         *data = PyBytes_FromStringAndSize(NULL, room);
         if (*data == NULL) {
             return -ENOMEM;
@@ -44,6 +47,6 @@ hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **dat
             _PyBytes_Resize(data, count); /* NULL with MemoryError on failure */
         }
     }
-    transport->read_hint = (uint32_t)count;
+    transport->read_hint = (uint16_t)((count + HL_READ_UNIT - 1) / HL_READ_UNIT);
     return *data != NULL ? count : -ENOMEM;
 }

@@ -170,8 +170,7 @@ static int
 stream_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *stream = hl_transport_of(self);
-    if (hl_transport_is_stale(loop, stream->is_read_watched, stream->read_since) ||
-        stream->conn_lost > 0) {
+    if (hl_transport_is_read_stale(loop, stream) || stream->conn_lost > 0) {
         return 0;
     }
     return hl_transport_run(
@@ -215,14 +214,9 @@ hl_stream_make(hl_loop *loop, const hl_transport_arguments *arguments)
 }
 
 hl_transport *
-hl_stream_accepted(hl_loop *loop, int fd, int family, hl_address *peer)
+hl_stream_accepted(hl_loop *loop, int fd, int family)
 {
-    hl_transport *stream =
-        hl_transport_new(loop->state->StreamType, &stream_kind, loop, fd, family);
-    if (stream != NULL) {
-        stream->peer = peer;
-    }
-    return stream;
+    return hl_transport_new(loop->state->StreamType, &stream_kind, loop, fd, family);
 }
 
 static PyObject *

@@ -14,7 +14,7 @@ int hl_stream_type_init(PyObject *module, hl_state *state);
 PyObject *hl_stream_make(hl_loop *loop, const hl_transport_arguments *arguments);
 
 /* A transport that owns the accepted descriptor fd and has no protocol yet. */
-hl_transport *hl_stream_accepted(hl_loop *loop, int fd, int family, hl_address *peer);
+hl_transport *hl_stream_accepted(hl_loop *loop, int fd, int family);
 
 /* -- writing (stream_write.c) ---------------------------------------------------------- */
 

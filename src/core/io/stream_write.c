@@ -22,14 +22,6 @@ enum { CORK_LIMIT = 32 * 1024 };
 
 static const char WRITE_ERROR[] = "Fatal write error on socket transport";
 
-/* -- the queue ------------------------------------------------------------------------------------ */
-
-static inline bool
-is_queued(const hl_transport *stream)
-{
-    return stream->queue != NULL && stream->queue->count > 0;
-}
-
 /* -- held back ------------------------------------------------------------------------------------- */
 
 /* Move what is left of the held back bytes to the queue. */
@@ -84,7 +76,9 @@ stream_hold_back(hl_transport *stream, const hl_outgoing *piece)
         return -1;
     }
     size_t size = loop->corked_spans.size;
-    return size >= CORK_LIMIT || size > stream->high_water ? hl_cork_flush(loop) : 0;
+    return size >= CORK_LIMIT || size > hl_transport_high_water(stream)
+               ? hl_cork_flush(loop)
+               : 0;
 }
 
 /* To the kernel at once; the rest is queued. */
@@ -114,7 +108,7 @@ static int
 stream_put(hl_transport *stream, const hl_outgoing *piece)
 {
     const char *data;
-    if (is_queued(stream)) {
+    if (hl_transport_is_queued(stream)) {
         PyObject *owner = hl_outgoing_keep(piece, 0, &data);
         return owner == NULL ||
                        hl_transport_queue(stream, owner, data, piece->length) < 0
@@ -136,7 +130,7 @@ stream_check_open(const hl_transport *stream, const char *eof, const char *sendf
         PyErr_SetString(PyExc_RuntimeError, eof);
         return -1;
     }
-    if (stream->empty_waiter != NULL) {
+    if (stream->rare != NULL && stream->rare->empty_waiter != NULL) {
         PyErr_SetString(PyExc_RuntimeError, sendfile);
         return -1;
     }
@@ -288,7 +282,7 @@ hl_stream_write_eof(PyObject *self, PyObject *unused)
         return NULL;
     }
     stream->is_eof_written = true;
-    if (!is_queued(stream) && !stream->is_closing) {
+    if (!hl_transport_is_queued(stream) && !stream->is_closing) {
         int error = hl_socket_shutdown_write(stream->fd);
         if (error < 0) {
             hl_error_set(error);
@@ -303,7 +297,7 @@ hl_stream_write_eof(PyObject *self, PyObject *unused)
 static int
 stream_finish_waiter(hl_transport *stream, PyObject *exception)
 {
-    PyObject *waiter = stream->empty_waiter;
+    PyObject *waiter = stream->rare->empty_waiter;
     if (waiter == NULL) {
         return 0;
     }
@@ -359,17 +353,18 @@ stream_drained(hl_transport *stream)
 static int
 stream_write_queued(hl_transport *stream)
 {
-    if (!is_queued(stream)) {
+    if (!hl_transport_is_queued(stream)) {
         return hl_transport_unwatch(stream, HL_POLL_WRITE);
     }
-    ssize_t sent = hl_socket_send_spans(hl_transport_descriptor(stream), stream->queue);
+    ssize_t sent =
+        hl_socket_send_spans(hl_transport_descriptor(stream), &stream->rare->queue);
     if (sent == -EAGAIN) {
         return 0;
     }
     if (sent < 0) {
         return stream_write_failed(stream, (int)sent);
     }
-    hl_transport_sent(stream->loop, stream->queue, (size_t)sent);
+    hl_transport_sent(stream->loop, &stream->rare->queue, (size_t)sent);
     /* resume_writing() may write more, which must not be held back: a transport that is
      * closing would be lost before it. */
     if (hl_flow_maybe_resume(stream) < 0 ||
@@ -377,7 +372,7 @@ stream_write_queued(hl_transport *stream)
          hl_cork_flush_own(stream->loop, (PyObject *)stream) < 0)) {
         return -1;
     }
-    if (stream->is_lost || stream->conn_lost > 0 || is_queued(stream)) {
+    if (stream->is_lost || stream->conn_lost > 0 || hl_transport_is_queued(stream)) {
         return 0;
     }
     return stream_drained(stream);
@@ -387,13 +382,12 @@ int
 hl_stream_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *stream = hl_transport_of(self);
-    if (hl_transport_is_stale(loop, stream->is_write_watched, stream->write_since) ||
-        stream->conn_lost > 0) {
+    if (hl_transport_is_write_stale(loop, stream) || stream->conn_lost > 0) {
         return 0;
     }
     return hl_transport_run(loop,
                             stream,
-                            &stream->write_context,
+                            &stream->rare->write_context,
                             stream_write_queued,
                             loop->state->str._write_ready);
 }

@@ -10,9 +10,6 @@
 #include "sched/watch.h"
 #include "task/future_callbacks.h"
 
-/* asyncio's default water marks. */
-enum { HIGH_WATER = 64 * 1024, LOW_WATER = HIGH_WATER / 4 };
-
 /* -- life ---------------------------------------------------------------------------------- */
 
 hl_transport *
@@ -27,8 +24,6 @@ hl_transport_new(PyTypeObject *type, const hl_transport_kind *kind, hl_loop *loo
     transport->kind = kind;
     transport->fd = -1;
     transport->family = (int16_t)family;
-    transport->high_water = HIGH_WATER;
-    transport->low_water = LOW_WATER;
     transport->loop = (hl_loop *)Py_NewRef((PyObject *)loop);
     if (kind->is_socket &&
         hl_watch_set_transport(loop, fd, (PyObject *)transport) < 0) {
@@ -37,6 +32,21 @@ hl_transport_new(PyTypeObject *type, const hl_transport_kind *kind, hl_loop *loo
     }
     transport->fd = fd;
     return transport;
+}
+
+hl_transport_rare *
+hl_transport_need_rare(hl_transport *transport)
+{
+    if (transport->rare == NULL) {
+        transport->rare = PyMem_Calloc(1, sizeof(*transport->rare));
+        if (transport->rare == NULL) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        transport->rare->high_water = HL_HIGH_WATER;
+        transport->rare->low_water = HL_LOW_WATER;
+    }
+    return transport->rare;
 }
 
 int
@@ -54,6 +64,18 @@ hl_transport_attach(hl_transport *transport, PyObject *server)
     return 0;
 }
 
+int
+hl_transport_set_peer(hl_transport *transport, const struct sockaddr *address,
+                      socklen_t length)
+{
+    transport->is_peer_ipv4 = hl_ipv4_read(address, length, &transport->peer.ipv4);
+    if (!transport->is_peer_ipv4) {
+        transport->peer.stored = hl_address_store(address, length);
+        return transport->peer.stored != NULL ? 0 : -1;
+    }
+    return 0;
+}
+
 /* Remember who the peer is while the kernel knows.  Not connected: no peer. */
 static int
 transport_note_peer(hl_transport *transport)
@@ -64,8 +86,7 @@ transport_note_peer(hl_transport *transport)
         getpeername(transport->fd, (struct sockaddr *)&address, &length) < 0) {
         return 0;
     }
-    transport->peer = hl_address_store((struct sockaddr *)&address, length);
-    return transport->peer != NULL ? 0 : -1;
+    return hl_transport_set_peer(transport, (struct sockaddr *)&address, length);
 }
 
 /* Fill a new transport with what was given. */
@@ -80,7 +101,11 @@ transport_fill(hl_transport *transport, const hl_transport_arguments *arguments)
         }
     }
     if (arguments->context != NULL && arguments->context != Py_None) {
-        transport->context = Py_NewRef(arguments->context);
+        hl_transport_rare *rare = hl_transport_need_rare(transport);
+        if (rare == NULL) {
+            return -1;
+        }
+        rare->context = Py_NewRef(arguments->context);
     }
     if (transport_note_peer(transport) < 0 ||
         hl_transport_set_protocol(transport, arguments->protocol) < 0) {
@@ -143,12 +168,14 @@ hl_transport_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(transport->dict);
     Py_VISIT((PyObject *)transport->loop);
     Py_VISIT(transport->protocol);
-    Py_VISIT(transport->context);
     Py_VISIT(transport->read_context);
-    Py_VISIT(transport->write_context);
     Py_VISIT(transport->sock);
     Py_VISIT(transport->server);
-    Py_VISIT(transport->empty_waiter);
+    if (transport->rare != NULL) {
+        Py_VISIT(transport->rare->context);
+        Py_VISIT(transport->rare->write_context);
+        Py_VISIT(transport->rare->empty_waiter);
+    }
     return 0;
 }
 
@@ -159,28 +186,29 @@ hl_transport_clear(PyObject *self)
     Py_CLEAR(transport->extra);
     Py_CLEAR(transport->dict);
     Py_CLEAR(transport->protocol);
-    Py_CLEAR(transport->context);
     Py_CLEAR(transport->read_context);
-    Py_CLEAR(transport->write_context);
     Py_CLEAR(transport->server);
-    Py_CLEAR(transport->empty_waiter);
+    if (transport->rare != NULL) {
+        Py_CLEAR(transport->rare->context);
+        Py_CLEAR(transport->rare->write_context);
+        Py_CLEAR(transport->rare->empty_waiter);
+    }
     return 0;
 }
 
 void
 hl_transport_drop_queue(hl_transport *transport)
 {
-    hl_spans *queue = transport->queue; /* taken: an owner's end may run code */
-    if (queue == NULL) {
+    if (transport->rare == NULL) {
         return;
     }
-    transport->queue = NULL;
+    hl_spans queue = transport->rare->queue; /* taken: an owner's end may run code */
+    transport->rare->queue = (hl_spans){0};
     PyObject *owner;
-    while ((owner = hl_spans_take_first(queue)) != NULL) {
+    while ((owner = hl_spans_take_first(&queue)) != NULL) {
         Py_DECREF(owner);
     }
-    hl_spans_fini(queue);
-    PyMem_Free(queue);
+    hl_spans_fini(&queue);
 }
 
 int
@@ -269,6 +297,18 @@ hl_transport_finalize(PyObject *self)
     PyErr_SetRaisedException(exception);
 }
 
+static void
+transport_free_parts(hl_transport *transport)
+{
+    if (!transport->is_peer_ipv4) {
+        PyMem_Free(transport->peer.stored);
+    }
+    if (transport->rare != NULL) {
+        PyMem_Free(transport->rare->local);
+        PyMem_Free(transport->rare);
+    }
+}
+
 void
 hl_transport_dealloc(PyObject *self)
 {
@@ -283,9 +323,8 @@ hl_transport_dealloc(PyObject *self)
     }
     hl_client_set_forget(transport);
     hl_transport_drop_queue(transport);
-    PyMem_Free(transport->peer);
-    PyMem_Free(transport->local);
     (void)hl_transport_clear(self);
+    transport_free_parts(transport);
     Py_CLEAR(transport->sock);
     Py_CLEAR(transport->loop);
     hl_count_free(hl_state_in_dealloc(type), HL_COUNT_TRANSPORT);
@@ -334,6 +373,15 @@ run_start_reading(hl_loop *loop, PyObject *owner, PyObject *argument)
     return hl_transport_start_reading(hl_transport_of(owner), Py_XNewRef(argument));
 }
 
+/* A context for events: that of all callbacks, or a copy of the current one.  New, or NULL. */
+static PyObject *
+transport_event_context(const hl_transport *transport)
+{
+    PyObject *context = hl_transport_context(transport);
+    return context != NULL ? Py_NewRef(context)
+                           : hl_context_copy_current(transport->loop->state);
+}
+
 /* Schedule run_start_reading; through call_soon where somebody looks at the handles. */
 static int
 transport_read_soon(hl_transport *transport)
@@ -342,17 +390,16 @@ transport_read_soon(hl_transport *transport)
     if (!hl_loop_is_direct(loop)) {
         PyObject *start =
             PyObject_GetAttr((PyObject *)transport, loop->state->str._start_reading);
-        int error =
-            start != NULL
-                ? hl_call_soon(
-                      loop->state, (PyObject *)loop, start, NULL, transport->context)
-                : -1;
+        int error = start != NULL ? hl_call_soon(loop->state,
+                                                 (PyObject *)loop,
+                                                 start,
+                                                 NULL,
+                                                 hl_transport_context(transport))
+                                  : -1;
         Py_XDECREF(start);
         return error;
     }
-    PyObject *context = transport->context != NULL
-                            ? Py_NewRef(transport->context)
-                            : hl_context_copy_current(loop->state);
+    PyObject *context = transport_event_context(transport);
     if (context == NULL) {
         return -1;
     }
@@ -370,7 +417,8 @@ transport_wake_soon(hl_transport *transport, PyObject *waiter)
         state->partial, state->set_result_unless_cancelled, waiter, Py_None, NULL);
     int error =
         call != NULL
-            ? hl_call_soon(state, (PyObject *)loop, call, NULL, transport->context)
+            ? hl_call_soon(
+                  state, (PyObject *)loop, call, NULL, hl_transport_context(transport))
             : -1;
     Py_XDECREF(call);
     return error;
@@ -385,8 +433,11 @@ hl_transport_begin(hl_transport *transport, PyObject *waiter)
     if (made == NULL) {
         return -1;
     }
-    int error = hl_call_soon(
-        loop->state, (PyObject *)loop, made, (PyObject *)transport, transport->context);
+    int error = hl_call_soon(loop->state,
+                             (PyObject *)loop,
+                             made,
+                             (PyObject *)transport,
+                             hl_transport_context(transport));
     Py_DECREF(made);
     if (error < 0 || transport_read_soon(transport) < 0) {
         return -1;
@@ -416,13 +467,13 @@ hl_transport_watch(hl_transport *transport, int kind, PyObject *context)
     hl_loop *loop = transport->loop;
     bool is_read = kind == HL_POLL_READ;
     if (context == NULL) {
-        context = transport->context != NULL ? Py_NewRef(transport->context)
-                                             : hl_context_copy_current(loop->state);
+        context = transport_event_context(transport);
         if (context == NULL) {
             return -1;
         }
     }
     if (hl_loop_check_open(loop) < 0 ||
+        (!is_read && hl_transport_need_rare(transport) == NULL) ||
         hl_watch_add_native(loop,
                             transport->fd,
                             kind,
@@ -439,8 +490,8 @@ hl_transport_watch(hl_transport *transport, int kind, PyObject *context)
     }
     else {
         transport->is_write_watched = true;
-        transport->write_since = loop->turn_number;
-        Py_XSETREF(transport->write_context, context);
+        transport->rare->write_since = loop->turn_number;
+        Py_XSETREF(transport->rare->write_context, context);
     }
     return 0;
 }
@@ -462,8 +513,8 @@ hl_transport_unwatch(hl_transport *transport, int kind)
             return 0;
         }
         transport->is_write_watched = false;
-        context = transport->write_context;
-        transport->write_context = NULL;
+        context = transport->rare->write_context;
+        transport->rare->write_context = NULL;
     }
     /* If the number came back for another file, what is watched is that. */
     int removed = hl_watch_remove_own(
@@ -472,18 +523,22 @@ hl_transport_unwatch(hl_transport *transport, int kind)
     return removed < 0 ? -1 : 0;
 }
 
-/* What becomes of a context that was made for one event: it goes if it is as new, or else
- * takes the marker's place (hl_context_copy_current), if that is still there. */
+/* What becomes of a context (stolen) that was made for one event: it serves the next one if
+ * it is as new, or else takes the marker's place (hl_context_copy_current), if that is still
+ * there. */
 static void
 transport_keep_context(hl_state *state, PyObject **slot, PyObject *context)
 {
-    PyObject *made = Py_NewRef(context);
-    hl_context_recycle(state, &made);
-    if (made != NULL && *slot == state->empty_context &&
-        !hl_context_is_as_new(state, made)) {
-        Py_SETREF(*slot, Py_NewRef(made)); /* the marker stays alive in state */
+    bool is_as_new = hl_context_is_as_new(state, context, 1);
+    if (HL_FREELISTS && is_as_new && state->spare_context == NULL) {
+        state->spare_context = context;
     }
-    Py_XDECREF(made);
+    else if (!is_as_new && *slot == state->empty_context) {
+        Py_SETREF(*slot, context); /* the marker stays alive in state */
+    }
+    else {
+        Py_DECREF(context);
+    }
 }
 
 int
@@ -513,7 +568,9 @@ hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
     if (is_made) {
         transport_keep_context(loop->state, slot, context);
     }
-    Py_DECREF(context);
+    else {
+        Py_DECREF(context);
+    }
     return error;
 }
 
@@ -523,24 +580,26 @@ int
 hl_transport_queue(hl_transport *transport, PyObject *owner, const char *data,
                    size_t length)
 {
-    if (transport->queue == NULL) {
-        transport->queue = PyMem_Calloc(1, sizeof(*transport->queue));
-    }
-    if (transport->queue == NULL || hl_spans_reserve(transport->queue) < 0) {
+    hl_transport_rare *rare = hl_transport_need_rare(transport);
+    if (rare == NULL || hl_spans_reserve(&rare->queue) < 0) {
         Py_DECREF(owner);
         PyErr_NoMemory();
         return -1;
     }
-    hl_spans_push(transport->queue, owner, data, length);
+    hl_spans_push(&rare->queue, owner, data, length);
     return 0;
 }
 
 void
 hl_transport_sent(hl_loop *loop, hl_spans *spans, size_t sent)
 {
-    PyObject *owner;
+    PyObject *owner; /* exact bytes: runs no code */
+    if (spans->count == 1 && sent == spans->size) {
+        hl_spare_give(&loop->spare, hl_spans_take_only(spans));
+        return;
+    }
     while ((owner = hl_spans_take_sent(spans, &sent)) != NULL) {
-        hl_spare_give(&loop->spare, owner); /* exact bytes: runs no code */
+        hl_spare_give(&loop->spare, owner);
     }
 }
 
@@ -566,7 +625,7 @@ hl_transport_lose_soon(hl_transport *transport, PyObject *exc)
                                             (PyObject *)loop,
                                             lose,
                                             exc != NULL ? exc : Py_None,
-                                            transport->context)
+                                            hl_transport_context(transport))
                              : -1;
     Py_XDECREF(lose);
     return error;
@@ -626,15 +685,19 @@ hl_transport_note_lost_write(hl_transport *transport)
     /* asyncio.constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES */
     enum { LOG_THRESHOLD = 5 };
     if (transport->conn_lost >= LOG_THRESHOLD) {
-        hl_state *state = hl_state_of((PyObject *)transport);
         PyObject *result =
-            PyObject_CallMethod(state->transports, "warn_of_lost_write", NULL);
+            PyObject_CallMethod(hl_state_of((PyObject *)transport)->transports,
+                                transport->kind->is_socket ? "warn_of_lost_write"
+                                                           : "warn_of_lost_pipe_write",
+                                NULL);
         if (result == NULL) {
             return -1;
         }
         Py_DECREF(result);
     }
-    transport->conn_lost++;
+    if (transport->conn_lost < UINT16_MAX) {
+        transport->conn_lost++;
+    }
     return 0;
 }
 
@@ -680,12 +743,16 @@ transport_keep_local(hl_transport *transport)
 {
     struct sockaddr_storage address;
     socklen_t length = sizeof(address);
-    if (transport->local == NULL && hl_address_is_known(transport->family) &&
-        Py_REFCNT((PyObject *)transport) > 1 &&
-        getsockname(transport->fd, (struct sockaddr *)&address, &length) == 0) {
-        transport->local = hl_address_store((struct sockaddr *)&address, length);
-        PyErr_Clear(); /* MemoryError: it will be None then */
+    if (!hl_address_is_known(transport->family) ||
+        Py_REFCNT((PyObject *)transport) <= 1 ||
+        getsockname(transport->fd, (struct sockaddr *)&address, &length) < 0) {
+        return;
     }
+    hl_transport_rare *rare = hl_transport_need_rare(transport);
+    if (rare != NULL && rare->local == NULL) {
+        rare->local = hl_address_store((struct sockaddr *)&address, length);
+    }
+    PyErr_Clear(); /* MemoryError: it will be None then */
 }
 
 /* What asyncio does in `finally`: everything is given up, whatever connection_lost did. */
@@ -715,7 +782,7 @@ transport_give_up(hl_transport *transport)
 static int
 transport_fail_waiter(hl_transport *transport)
 {
-    PyObject *waiter = transport->empty_waiter;
+    PyObject *waiter = transport->rare != NULL ? transport->rare->empty_waiter : NULL;
     if (waiter == NULL) {
         return 0;
     }

@@ -35,40 +35,53 @@ typedef struct {
     bool is_socket; /* has names and socket options, and owns its number in the loop */
 } hl_transport_kind;
 
+/* What few transports need, and not all the time. */
+typedef struct {
+    PyObject
+        *context; /* owned: of every callback (from 3.15 on); NULL: copies are made */
+    PyObject *write_context; /* owned while the descriptor is watched for writing */
+    PyObject *empty_waiter;  /* owned future of sendfile, or NULL */
+    hl_address *local;       /* owned; kept when the descriptor goes; NULL: ask it */
+    hl_spans queue;          /* what the kernel did not take */
+    size_t high_water;
+    size_t low_water;
+    uint32_t write_since; /* as read_since */
+} hl_transport_rare;
+
+/* asyncio's default water marks. */
+enum { HL_HIGH_WATER = 64 * 1024, HL_LOW_WATER = HL_HIGH_WATER / 4 };
+
+/* Connections come by the thousands, and most of them do nothing most of the time: what is in
+ * here is what each of them needs.  160 bytes with the collector's. */
 typedef struct hl_transport {
     PyObject_HEAD
     /* Where asyncio's BaseTransport and _FlowControlMixin have their slots: _extra,
      * _high_water, _loop, _low_water, _protocol_paused.  Getsets of the same names hide the
      * classes' descriptors; whatever those read here is an object or nothing. */
-    PyObject *extra;        /* owned dict; NULL until asked for */
-    PyObject *server;       /* owned; NULL without one, and once lost */
-    hl_loop *loop;          /* owned; NULL once lost */
-    PyObject *empty_waiter; /* owned future of sendfile, or NULL */
-    PyObject *sock;         /* owned socket.socket, or NULL: not made yet */
+    PyObject *extra;    /* owned dict; NULL until asked for */
+    PyObject *server;   /* owned; NULL without one, and once lost */
+    hl_loop *loop;      /* owned; NULL once lost */
+    PyObject *protocol; /* owned; NULL once lost, or while being accepted */
+    PyObject *sock;     /* owned socket.socket, or NULL: not made yet */
 
     PyObject *dict; /* owned; instance attributes */
     PyObject *weakrefs;
     const hl_transport_kind *kind;
-    PyObject *protocol; /* owned; NULL once lost, or while being accepted */
-    PyObject
-        *context; /* owned: of every callback (from 3.15 on); NULL: copies are made */
-    PyObject *read_context;  /* owned while the descriptor is watched for reading */
-    PyObject *write_context; /* owned while it is watched for writing */
-    hl_address *peer;        /* owned; NULL: unknown */
-    hl_address *local;       /* owned; kept when the descriptor goes; NULL: ask it */
+    PyObject *read_context; /* owned while the descriptor is watched for reading */
+    union {
+        hl_address *stored; /* owned; NULL: unknown */
+        hl_ipv4 ipv4;       /* if is_peer_ipv4 */
+    } peer;
     struct hl_client_set *clients;        /* borrowed: the set that links it, or NULL */
     struct hl_transport *client_next;     /* borrowed, in that set */
     struct hl_transport *client_previous; /* likewise */
-    hl_spans *queue; /* owned: what the kernel did not take; NULL if none */
-    size_t high_water;
-    size_t low_water;
-    uint32_t read_since;  /* turn in which reading was (re)started: entries of that turn
-                             are of an earlier registration */
-    uint32_t write_since; /* likewise */
-    uint32_t read_hint;   /* bytes of the last read */
-    uint32_t conn_lost;   /* > 0: losing; counts dropped writes, too */
-    int fd;               /* owned until lost; kept as a number afterwards */
-    int16_t family;       /* AF_* of the socket */
+    hl_transport_rare *rare; /* owned; NULL until needed, then there to the end */
+    uint32_t read_since; /* turn in which reading was (re)started: entries of that turn
+                                are of an earlier registration */
+    int fd;              /* owned until lost; kept as a number afterwards */
+    uint16_t read_hint;  /* of the last read, in units of HL_READ_UNIT */
+    uint16_t conn_lost;  /* > 0: losing; counts dropped writes, too, as far as it can */
+    int16_t family;      /* AF_* of the socket */
     bool is_closing : 1;
     bool is_lost : 1;
     bool is_paused : 1;
@@ -81,12 +94,26 @@ typedef struct hl_transport {
     bool is_write_watched : 1;
     bool was_blocking : 1; /* of a pipe: O_NONBLOCK goes again at the end */
     bool is_losing : 1; /* of a write pipe: connection_lost() is scheduled, or called */
+    bool is_peer_ipv4 : 1;
 } hl_transport;
+
+_Static_assert(sizeof(hl_transport) - sizeof(PyObject) <= 128,
+               "what every connection costs");
 
 static inline hl_transport *
 hl_transport_of(PyObject *object)
 {
     return (hl_transport *)object;
+}
+
+/* The block of what few transports need, made if need be.  NULL: MemoryError. */
+hl_transport_rare *hl_transport_need_rare(hl_transport *transport);
+
+/* The context of every callback: borrowed, or NULL. */
+static inline PyObject *
+hl_transport_context(const hl_transport *transport)
+{
+    return transport->rare != NULL ? transport->rare->context : NULL;
 }
 
 /* -- life ------------------------------------------------------------------------------ */
@@ -111,6 +138,10 @@ typedef struct {
 hl_transport *hl_transport_of_socket(PyTypeObject *type, const hl_transport_kind *kind,
                                      hl_loop *loop,
                                      const hl_transport_arguments *arguments);
+
+/* Remember who the peer is.  Returns 0, or -1 with MemoryError. */
+int hl_transport_set_peer(hl_transport *transport, const struct sockaddr *address,
+                          socklen_t length);
 
 /* Tell the server of the transport, and have the transport find its server again. */
 int hl_transport_attach(hl_transport *transport, PyObject *server);
@@ -140,11 +171,19 @@ int hl_transport_set_protocol(hl_transport *transport, PyObject *protocol);
 
 /* -- watching ------------------------------------------------------------------------- */
 
-/* True if an entry for a read or write event is of an earlier registration. */
+/* True if an entry for a read event is of an earlier registration. */
 static inline bool
-hl_transport_is_stale(const hl_loop *loop, bool is_watched, uint32_t since)
+hl_transport_is_read_stale(const hl_loop *loop, const hl_transport *transport)
 {
-    return !is_watched || since == loop->turn_number;
+    return !transport->is_read_watched || transport->read_since == loop->turn_number;
+}
+
+/* The same of a write event. */
+static inline bool
+hl_transport_is_write_stale(const hl_loop *loop, const hl_transport *transport)
+{
+    return !transport->is_write_watched ||
+           transport->rare->write_since == loop->turn_number;
 }
 
 /* Watch for kind (HL_POLL_*); context is stolen, NULL: a copy of the current one.  Returns
@@ -176,6 +215,9 @@ hl_transport_descriptor(const hl_transport *transport)
 }
 
 /* -- receiving (receive.c) --------------------------------------------------------------- */
+
+/* HL_READ_BUFFER_SIZE of these fit the read_hint. */
+enum { HL_READ_UNIT = 8 };
 
 /* recv or read: at most length bytes; the count, 0 at the end, or -errno. */
 typedef ssize_t (*hl_receive)(int fd, void *buffer, size_t length);
@@ -232,7 +274,25 @@ int hl_transport_note_lost_write(hl_transport *transport);
 static inline size_t
 hl_transport_queued(const hl_transport *transport)
 {
-    return transport->queue != NULL ? transport->queue->size : 0;
+    return transport->rare != NULL ? transport->rare->queue.size : 0;
+}
+
+static inline bool
+hl_transport_is_queued(const hl_transport *transport)
+{
+    return transport->rare != NULL && transport->rare->queue.count > 0;
+}
+
+static inline size_t
+hl_transport_high_water(const hl_transport *transport)
+{
+    return transport->rare != NULL ? transport->rare->high_water : HL_HIGH_WATER;
+}
+
+static inline size_t
+hl_transport_low_water(const hl_transport *transport)
+{
+    return transport->rare != NULL ? transport->rare->low_water : HL_LOW_WATER;
 }
 
 /* pause_writing() if too much is queued; resume_writing() if little enough is left. */

@@ -51,8 +51,8 @@ make_sockname(hl_transport *transport)
 {
     struct sockaddr_storage address;
     socklen_t length = sizeof(address);
-    if (transport->local != NULL) {
-        return hl_address_stored_object(transport->local);
+    if (transport->rare != NULL && transport->rare->local != NULL) {
+        return hl_address_stored_object(transport->rare->local);
     }
     if (transport->is_lost || !hl_address_is_known(transport->family)) {
         return name_by_socket(transport, "getsockname");
@@ -66,8 +66,11 @@ make_sockname(hl_transport *transport)
 static PyObject *
 make_peername(hl_transport *transport)
 {
-    if (transport->peer != NULL) {
-        return hl_address_stored_object(transport->peer);
+    if (transport->is_peer_ipv4) {
+        return hl_ipv4_object(&transport->peer.ipv4);
+    }
+    if (transport->peer.stored != NULL) {
+        return hl_address_stored_object(transport->peer.stored);
     }
     return hl_address_is_known(transport->family)
                ? Py_NewRef(Py_None)
@@ -375,8 +378,9 @@ static PyObject *
 transport_get_write_buffer_limits(PyObject *self, PyObject *unused)
 {
     const hl_transport *transport = hl_transport_of(self);
-    return Py_BuildValue(
-        "(nn)", (Py_ssize_t)transport->low_water, (Py_ssize_t)transport->high_water);
+    return Py_BuildValue("(nn)",
+                         (Py_ssize_t)hl_transport_low_water(transport),
+                         (Py_ssize_t)hl_transport_high_water(transport));
 }
 
 /* Check the limits and apply them.  Returns 0 or -1. */
@@ -406,8 +410,12 @@ transport_limit(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (transport->loop != NULL && hl_cork_flush_own(transport->loop, self) < 0) {
         return -1;
     }
-    transport->high_water = (size_t)high;
-    transport->low_water = (size_t)low;
+    hl_transport_rare *rare = hl_transport_need_rare(transport);
+    if (rare == NULL) {
+        return -1;
+    }
+    rare->high_water = (size_t)high;
+    rare->low_water = (size_t)low;
     return 0;
 }
 
@@ -469,7 +477,11 @@ static PyObject *
 transport_make_empty_waiter(PyObject *self, PyObject *unused)
 {
     hl_transport *transport = hl_transport_of(self);
-    if (transport->empty_waiter != NULL) {
+    hl_transport_rare *rare = hl_transport_need_rare(transport);
+    if (rare == NULL) {
+        return NULL;
+    }
+    if (rare->empty_waiter != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
         return NULL;
     }
@@ -485,7 +497,7 @@ transport_make_empty_waiter(PyObject *self, PyObject *unused)
     if (waiter == NULL) {
         return NULL;
     }
-    transport->empty_waiter = Py_NewRef(waiter);
+    Py_XSETREF(rare->empty_waiter, Py_NewRef(waiter));
     if (hl_transport_queued(transport) == 0) {
         PyObject *result = PyObject_CallMethod(waiter, "set_result", "O", Py_None);
         if (result == NULL) {
@@ -499,7 +511,10 @@ transport_make_empty_waiter(PyObject *self, PyObject *unused)
 static PyObject *
 transport_reset_empty_waiter(PyObject *self, PyObject *unused)
 {
-    Py_CLEAR(hl_transport_of(self)->empty_waiter);
+    hl_transport_rare *rare = hl_transport_of(self)->rare;
+    if (rare != NULL) {
+        Py_CLEAR(rare->empty_waiter);
+    }
     Py_RETURN_NONE;
 }
 
@@ -573,9 +588,23 @@ get_conn_lost(PyObject *self, void *closure)
 }
 
 static PyObject *
-get_size(PyObject *self, void *closure)
+get_high_water(PyObject *self, void *closure)
 {
-    return PyLong_FromSize_t(*(size_t *)((char *)self + (size_t)closure));
+    return PyLong_FromSize_t(hl_transport_high_water(hl_transport_of(self)));
+}
+
+static PyObject *
+get_low_water(PyObject *self, void *closure)
+{
+    return PyLong_FromSize_t(hl_transport_low_water(hl_transport_of(self)));
+}
+
+static PyObject *
+get_empty_waiter(PyObject *self, void *closure)
+{
+    const hl_transport_rare *rare = hl_transport_of(self)->rare;
+    return Py_NewRef(rare != NULL && rare->empty_waiter != NULL ? rare->empty_waiter
+                                                                : Py_None);
 }
 
 /* What waits to be sent, as a new list of bytes. */
@@ -587,9 +616,10 @@ get_buffer(PyObject *self, void *closure)
         return NULL;
     }
     PyObject *list = PyList_New(0);
-    size_t count = transport->queue != NULL ? transport->queue->count : 0;
-    for (size_t i = 0; list != NULL && i < count; i++) {
-        const hl_span *span = &transport->queue->items[transport->queue->head + i];
+    const hl_spans *queue =
+        hl_transport_is_queued(transport) ? &transport->rare->queue : NULL;
+    for (size_t i = 0; list != NULL && queue != NULL && i < queue->count; i++) {
+        const hl_span *span = &queue->items[queue->head + i];
         PyObject *bytes =
             PyBytes_FromStringAndSize(span->data, (Py_ssize_t)span->length);
         if (bytes == NULL || PyList_Append(list, bytes) < 0) {
@@ -726,14 +756,14 @@ static PyGetSetDef transport_getset[] = {
     {"_conn_lost", get_conn_lost, NULL, NULL, NULL},
     OBJECT("_loop", loop),
     OBJECT("_server", server),
-    OBJECT("_empty_waiter", empty_waiter),
+    {"_empty_waiter", get_empty_waiter, NULL, NULL, NULL},
     FLAG("_closing", HL_TRANSPORT_CLOSING),
     FLAG("_paused", HL_TRANSPORT_PAUSED),
     FLAG("_eof", HL_TRANSPORT_EOF),
     FLAG("_protocol_connected", HL_TRANSPORT_PROTOCOL_CONNECTED),
     FLAG("_protocol_paused", HL_TRANSPORT_PROTOCOL_PAUSED),
-    {"_high_water", get_size, NULL, NULL, (void *)offsetof(hl_transport, high_water)},
-    {"_low_water", get_size, NULL, NULL, (void *)offsetof(hl_transport, low_water)},
+    {"_high_water", get_high_water, NULL, NULL, NULL},
+    {"_low_water", get_low_water, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -782,7 +812,7 @@ check_slots(const hl_state *state)
         {state->StockBaseTransportType, "_extra", offsetof(hl_transport, extra)},
         {mixin, "_high_water", offsetof(hl_transport, server)},
         {mixin, "_loop", offsetof(hl_transport, loop)},
-        {mixin, "_low_water", offsetof(hl_transport, empty_waiter)},
+        {mixin, "_low_water", offsetof(hl_transport, protocol)},
         {mixin, "_protocol_paused", offsetof(hl_transport, sock)},
     };
     for (size_t i = 0; i < sizeof(slots) / sizeof(slots[0]); i++) {

@@ -4,8 +4,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -20,12 +18,13 @@
  * lower half is a non-negative int. */
 static const uint64_t WAKE_DATA = UINT64_MAX;
 
-enum { FIRST_SLOTS = 64, MAX_EVENTS = 256 };
+enum { MAX_EVENTS = 256 };
 
 void
-hl_poller_init(hl_poller *poller)
+hl_poller_init(hl_poller *poller, size_t item_size)
 {
     *poller = (hl_poller){.epoll_fd = -1, .wake_fd = -1};
+    hl_table_init(&poller->items, item_size);
 }
 
 static void
@@ -45,35 +44,27 @@ void
 hl_poller_fini(hl_poller *poller)
 {
     poller_close_descriptors(poller);
-    free(poller->slots);
-    hl_poller_init(poller);
+    hl_table_fini(&poller->items);
+    poller->registered = 0;
 }
 
 void
 hl_poller_forget(hl_poller *poller)
 {
     poller_close_descriptors(poller);
-    for (size_t fd = 0; fd < poller->slot_count; fd++) {
-        poller->slots[fd].is_known = false;
+    hl_poll_slot *slot;
+    for (int fd = -1; (slot = hl_table_next(&poller->items, &fd)) != NULL;) {
+        slot->is_known = false;
     }
 }
 
-static int
-poller_grow(hl_poller *poller, int fd)
+/* The slot of a descriptor that has one. */
+static inline hl_poll_slot *
+poller_slot(const hl_poller *poller, int fd)
 {
-    size_t count = poller->slot_count > 0 ? poller->slot_count : FIRST_SLOTS;
-    while (count <= (size_t)fd) {
-        count *= 2;
-    }
-    hl_poll_slot *slots = realloc(poller->slots, count * sizeof(*slots));
-    if (slots == NULL) {
-        return -ENOMEM;
-    }
-    memset(
-        slots + poller->slot_count, 0, (count - poller->slot_count) * sizeof(*slots));
-    poller->slots = slots;
-    poller->slot_count = count;
-    return 0;
+    hl_poll_slot *slot = hl_table_at(&poller->items, fd);
+    assert(slot != NULL);
+    return slot;
 }
 
 static inline uint64_t
@@ -85,7 +76,7 @@ event_data(const hl_poll_slot *slot, int fd)
 static int
 poller_control(hl_poller *poller, int operation, int fd, int interest, int armed)
 {
-    struct epoll_event event = {.data.u64 = event_data(&poller->slots[fd], fd)};
+    struct epoll_event event = {.data.u64 = event_data(poller_slot(poller, fd), fd)};
     if ((interest | armed) & HL_POLL_READ) {
         event.events |= EPOLLIN;
     }
@@ -101,7 +92,7 @@ poller_control(hl_poller *poller, int operation, int fd, int interest, int armed
 static int
 poller_add(hl_poller *poller, int fd, int interest, int armed)
 {
-    poller->slots[fd].generation++;
+    poller_slot(poller, fd)->generation++;
     int error = poller_control(poller, EPOLL_CTL_ADD, fd, interest, armed);
     if (error == -EEXIST) {
         /* Another owner of the number left a registration that a duplicate kept alive. */
@@ -137,7 +128,7 @@ poller_note(hl_poller *poller, hl_poll_slot *slot, int interest, int armed)
 static void
 poller_remove(hl_poller *poller, int fd)
 {
-    hl_poll_slot *slot = &poller->slots[fd];
+    hl_poll_slot *slot = poller_slot(poller, fd);
     if (slot->is_known) {
         /* The descriptor may be closed already, which removed it: an error says no more. */
         (void)poller_control(poller, EPOLL_CTL_DEL, fd, 0, 0);
@@ -150,7 +141,7 @@ poller_remove(hl_poller *poller, int fd)
 static int
 poller_apply(hl_poller *poller, int fd, int interest, int armed)
 {
-    hl_poll_slot *slot = &poller->slots[fd];
+    hl_poll_slot *slot = poller_slot(poller, fd);
     int error = slot->is_known ? poller_change(poller, fd, interest, armed)
                                : poller_add(poller, fd, interest, armed);
     if (error < 0) {
@@ -166,11 +157,11 @@ poller_apply(hl_poller *poller, int fd, int interest, int armed)
 static void
 poller_restore(hl_poller *poller)
 {
-    for (size_t fd = 0; fd < poller->slot_count; fd++) {
-        const hl_poll_slot *slot = &poller->slots[fd];
+    const hl_poll_slot *slot;
+    for (int fd = -1; (slot = hl_table_next(&poller->items, &fd)) != NULL;) {
         if (slot_is_watched(slot)) {
             /* Fails if it is closed in the child: nothing to wait for there. */
-            (void)poller_apply(poller, (int)fd, slot->interest, slot->armed);
+            (void)poller_apply(poller, fd, slot->interest, slot->armed);
         }
     }
 }
@@ -196,20 +187,17 @@ static int
 poller_prepare(hl_poller *poller, int fd)
 {
     int error = hl_poller_open(poller);
-    if (error == 0 && (size_t)fd >= poller->slot_count) {
-        error = poller_grow(poller, fd);
-    }
-    return error;
+    return error == 0 && hl_table_need(&poller->items, fd) == NULL ? -ENOMEM : error;
 }
 
 int
 hl_poller_watch(hl_poller *poller, int fd, int interest)
 {
     assert(fd >= 0);
-    bool has_slot = (size_t)fd < poller->slot_count;
-    int armed = has_slot ? poller->slots[fd].armed & ~interest : 0;
+    const hl_poll_slot *slot = hl_table_at(&poller->items, fd);
+    int armed = slot != NULL ? slot->armed & ~interest : 0;
     if ((interest | armed) == 0) {
-        if (hl_poller_interest(poller, fd) != 0) {
+        if (slot != NULL && slot->interest != 0) {
             poller_remove(poller, fd);
         }
         return 0;
@@ -229,18 +217,17 @@ hl_poller_arm(hl_poller *poller, int fd, int kind)
     if (error < 0) {
         return error;
     }
-    const hl_poll_slot *slot = &poller->slots[fd];
+    const hl_poll_slot *slot = poller_slot(poller, fd);
     return poller_apply(poller, fd, slot->interest & ~kind, slot->armed | kind);
 }
 
 void
 hl_poller_disarm(hl_poller *poller, int fd, int kind)
 {
-    if (fd < 0 || (size_t)fd >= poller->slot_count ||
-        (poller->slots[fd].armed & kind) == 0) {
+    hl_poll_slot *slot = hl_table_at(&poller->items, fd);
+    if (slot == NULL || (slot->armed & kind) == 0) {
         return;
     }
-    hl_poll_slot *slot = &poller->slots[fd];
     int armed = slot->armed & ~kind;
     if ((slot->interest | armed) == 0 || !slot->is_known) {
         /* The kernel reports it once more at most, and hl_poller_accept drops that. */
@@ -324,20 +311,16 @@ poller_consume_wake(const hl_poller *poller)
     (void)got; /* EAGAIN: another reader is not possible, an empty counter harmless */
 }
 
-/* What the kernel reports of one descriptor, in our terms. */
-static hl_poll_event
+/* What the kernel reports of one descriptor, in our terms: what is neither input nor output
+ * is both. */
+static inline hl_poll_event
 event_of(const struct epoll_event *raw)
 {
-    int ready = 0;
-    if (raw->events & ~(uint32_t)EPOLLOUT) {
-        ready |= HL_POLL_READ;
-    }
-    if (raw->events & ~(uint32_t)EPOLLIN) {
-        ready |= HL_POLL_WRITE;
-    }
-    return (hl_poll_event){.fd = (int)(uint32_t)raw->data.u64,
-                           .generation = (uint32_t)(raw->data.u64 >> 32),
-                           .ready = ready};
+    return (hl_poll_event){
+        .fd = (int)(uint32_t)raw->data.u64,
+        .generation = (uint32_t)(raw->data.u64 >> 32),
+        .ready = ((raw->events & ~(uint32_t)EPOLLOUT) != 0 ? HL_POLL_READ : 0) |
+                 ((raw->events & ~(uint32_t)EPOLLIN) != 0 ? HL_POLL_WRITE : 0)};
 }
 
 int
@@ -362,29 +345,29 @@ hl_poller_wait(const hl_poller *poller, int64_t timeout_ns, hl_poll_event *event
     return filled;
 }
 
-int
-hl_poller_accept(hl_poller *poller, const hl_poll_event *event)
+/* What was armed and is ready falls asleep. */
+static void
+poller_disarm(hl_poller *poller, hl_poll_slot *slot, int fd, int ready)
 {
-    int fd = event->fd;
-    if ((size_t)fd >= poller->slot_count) {
-        return 0; /* the poller was closed meanwhile */
-    }
-    hl_poll_slot *slot = &poller->slots[fd];
-    if (slot->generation != event->generation) {
-        return 0; /* of an earlier registration */
-    }
-    int ready = event->ready & (slot->interest | slot->armed);
     int interest = slot->interest;
     int armed = slot->armed & ~ready;
-    if (slot->armed == armed) {
-        return ready;
-    }
-    /* What was armed falls asleep. */
     poller_note(poller, slot, interest, armed);
     if (slot_is_watched(slot)) {
         /* The kernel has put the whole descriptor to sleep, or, where there is an interest,
          * nothing of it.  Fails if fd was closed. */
         (void)poller_apply(poller, fd, interest, armed);
+    }
+}
+
+int
+hl_poller_accept(hl_poller *poller, hl_poll_slot *slot, const hl_poll_event *event)
+{
+    if (slot->generation != event->generation) {
+        return 0; /* of an earlier registration */
+    }
+    int ready = event->ready & (slot->interest | slot->armed);
+    if (ready & slot->armed) {
+        poller_disarm(poller, slot, event->fd, ready);
     }
     return ready;
 }

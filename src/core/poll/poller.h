@@ -15,6 +15,8 @@
 #ifndef HL_POLL_POLLER_H
 #define HL_POLL_POLLER_H
 
+#include "base/table.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -28,7 +30,9 @@ typedef struct {
     int ready; /* HL_POLL_READ | HL_POLL_WRITE; a hang-up or an error counts as both */
 } hl_poll_event;
 
-/* The kinds (HL_POLL_*) in `interest` and `armed` are never the same. */
+/* What the poller knows of a descriptor.  It comes first in the item that whoever watches has
+ * in the poller's table; the rest is theirs.  The kinds (HL_POLL_*) in `interest` and `armed`
+ * are never the same. */
 typedef struct {
     uint32_t generation; /* changes with every new registration of this number */
     uint8_t interest;    /* kinds that are reported until further notice */
@@ -37,30 +41,23 @@ typedef struct {
 } hl_poll_slot;
 
 typedef struct {
-    int epoll_fd;        /* owned; -1 until first needed */
-    int wake_fd;         /* owned eventfd; -1 until first needed */
-    hl_poll_slot *slots; /* owned; indexed by descriptor */
-    size_t slot_count;
+    int epoll_fd;   /* owned; -1 until first needed */
+    int wake_fd;    /* owned eventfd; -1 until first needed */
+    hl_table items; /* by descriptor; each begins with a hl_poll_slot */
     size_t
         registered; /* descriptors with an interest or armed; a sleeping one is none */
 } hl_poller;
 
-void hl_poller_init(hl_poller *poller);
+/* item_size: of the items in the table. */
+void hl_poller_init(hl_poller *poller, size_t item_size);
 
-/* Close what the poller opened and forget every registration. */
+/* Close what the poller opened and forget every registration; the items are freed. */
 void hl_poller_fini(hl_poller *poller);
 
 /* In a forked child: close the inherited descriptors by number (never through epoll_ctl,
  * which would change the parent's set) and keep the interests: the next wait or watch
  * registers them in a set of this process. */
 void hl_poller_forget(hl_poller *poller);
-
-/* What fd is watched for until further notice; 0 if not registered. */
-static inline int
-hl_poller_interest(const hl_poller *poller, int fd)
-{
-    return fd >= 0 && (size_t)fd < poller->slot_count ? poller->slots[fd].interest : 0;
-}
 
 /* Watch fd until further notice for exactly interest (0: stop); a kind that was armed and
  * is in interest is armed no longer.  Returns 0 or -errno; on an error of adding or
@@ -85,8 +82,9 @@ int hl_poller_open(hl_poller *poller);
 int hl_poller_wait(const hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
                    int capacity);
 
-/* What of an event that was waited for is to be reported: kinds (HL_POLL_*), or 0. */
-int hl_poller_accept(hl_poller *poller, const hl_poll_event *event);
+/* What of an event that was waited for is to be reported: kinds (HL_POLL_*), or 0.  slot: of
+ * its descriptor. */
+int hl_poller_accept(hl_poller *poller, hl_poll_slot *slot, const hl_poll_event *event);
 
 /* Make sure that hl_poller_wake has something to write to.  Returns 0 or -errno. */
 int hl_poller_open_wake(hl_poller *poller);

@@ -45,6 +45,14 @@ send_vector(int fd, const hl_spans *spans)
     return count < 0 ? -errno : count;
 }
 
+static ssize_t
+send_joined(int fd, const hl_spans *spans)
+{
+    char joined[JOIN_LIMIT];
+    hl_spans_join(spans, joined);
+    return hl_socket_send(fd, joined, spans->size);
+}
+
 ssize_t
 hl_socket_send_spans(int fd, const hl_spans *spans)
 {
@@ -52,12 +60,7 @@ hl_socket_send_spans(int fd, const hl_spans *spans)
         const hl_span *only = &spans->items[spans->head];
         return hl_socket_send(fd, only->data, only->length);
     }
-    if (spans->size > JOIN_LIMIT) {
-        return send_vector(fd, spans);
-    }
-    char joined[JOIN_LIMIT];
-    hl_spans_join(spans, joined);
-    return hl_socket_send(fd, joined, spans->size);
+    return spans->size > JOIN_LIMIT ? send_vector(fd, spans) : send_joined(fd, spans);
 }
 
 int

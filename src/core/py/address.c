@@ -19,12 +19,24 @@ hl_address_store(const struct sockaddr *address, socklen_t length)
     return stored;
 }
 
-static PyObject *
-object_of_ipv4(const struct sockaddr_in *address)
+bool
+hl_ipv4_read(const struct sockaddr *address, socklen_t length, hl_ipv4 *ipv4)
+{
+    struct sockaddr_in aligned;
+    if (length < sizeof(aligned) || address->sa_family != AF_INET) {
+        return false;
+    }
+    memcpy(&aligned, address, sizeof(aligned));
+    *ipv4 = (hl_ipv4){aligned.sin_addr.s_addr, aligned.sin_port};
+    return true;
+}
+
+PyObject *
+hl_ipv4_object(const hl_ipv4 *ipv4)
 {
     char text[INET_ADDRSTRLEN];
-    (void)inet_ntop(AF_INET, &address->sin_addr, text, sizeof(text));
-    return Py_BuildValue("(si)", text, (int)ntohs(address->sin_port));
+    (void)inet_ntop(AF_INET, &ipv4->host, text, sizeof(text));
+    return Py_BuildValue("(si)", text, (int)ntohs(ipv4->port));
 }
 
 static PyObject *
@@ -61,9 +73,11 @@ hl_address_object(const struct sockaddr *address, socklen_t length)
     }
     struct sockaddr_storage aligned = {0};
     memcpy(&aligned, address, length < sizeof(aligned) ? length : sizeof(aligned));
+    hl_ipv4 ipv4;
+    if (hl_ipv4_read((const struct sockaddr *)&aligned, length, &ipv4)) {
+        return hl_ipv4_object(&ipv4);
+    }
     switch (aligned.ss_family) {
-    case AF_INET:
-        return object_of_ipv4((const struct sockaddr_in *)&aligned);
     case AF_INET6:
         return object_of_ipv6((const struct sockaddr_in6 *)&aligned);
     default:

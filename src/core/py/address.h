@@ -34,6 +34,18 @@ PyObject *hl_address_object(const struct sockaddr *address, socklen_t length);
 /* The same of a stored address. */
 PyObject *hl_address_stored_object(const hl_address *address);
 
+/* An address of IPv4, as small as it gets; in the order of the network. */
+typedef struct {
+    uint32_t host;
+    uint16_t port;
+} hl_ipv4;
+
+/* Read one.  Returns false if it is an address of another family, or none. */
+bool hl_ipv4_read(const struct sockaddr *address, socklen_t length, hl_ipv4 *ipv4);
+
+/* (host, port) for Python.  New, or NULL. */
+PyObject *hl_ipv4_object(const hl_ipv4 *ipv4);
+
 /* An address of IPv4 or IPv6, for the kernel. */
 enum { HL_ADDRESS_BYTES = 28 }; /* sizeof(struct sockaddr_in6) */
 typedef struct {

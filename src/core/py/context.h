@@ -58,12 +58,12 @@ hl_context_materialize(hl_state *state, PyObject **slot)
 }
 
 /* True if no variable is set in a context that was made by hl_context_materialize, and
- * nobody but its two owners here (see hl_context_recycle) has it. */
+ * nobody but its owners here, so many, has it. */
 static inline bool
-hl_context_is_as_new(const hl_state *state, PyObject *object)
+hl_context_is_as_new(const hl_state *state, PyObject *object, Py_ssize_t owners)
 {
     const hl_context *context = (hl_context *)object;
-    return Py_REFCNT(context) == 2 && context->vars == state->empty_vars &&
+    return Py_REFCNT(context) == owners && context->vars == state->empty_vars &&
            context->weakrefs == NULL;
 }
 
@@ -73,7 +73,7 @@ static inline void
 hl_context_recycle(hl_state *state, PyObject **slot)
 {
     if (HL_FREELISTS && state->spare_context == NULL && state->empty_context != NULL &&
-        hl_context_is_as_new(state, *slot)) {
+        hl_context_is_as_new(state, *slot, 2)) {
         state->spare_context = *slot;
         *slot = NULL;
     }

@@ -58,16 +58,26 @@ typedef enum {
     HL_ATTR_COUNT
 } hl_loop_attr;
 
-/* What is watched of one descriptor: by handles (add_reader and add_writer) or by native
- * objects, which say by a hl_run what is to be pushed when the descriptor is ready. */
+/* What is called when a descriptor is ready: a handle (of add_reader or add_writer), or a
+ * native object, which says by a hl_run what is to be pushed. */
 typedef struct {
-    PyObject *reader;    /* owned: a handle or a native object, or NULL */
-    PyObject *writer;    /* owned, likewise */
-    hl_run run_reader;   /* of a native reader; NULL for a handle */
-    hl_run run_writer;   /* likewise */
-    PyObject *file;      /* owned: what handles were registered with, or NULL */
+    PyObject *object; /* owned, or NULL */
+    hl_run run;       /* of a native object; NULL for a handle */
+} hl_watcher;
+
+/* What few descriptors need. */
+typedef struct {
+    hl_watcher writer;
+    PyObject *file; /* owned: what handles were registered with, or NULL */
+} hl_watch_rare;
+
+/* What is known of one descriptor: an item of the poller's table. */
+typedef struct {
+    hl_poll_slot poll;
     PyObject *transport; /* borrowed: the open transport that owns the descriptor (it
                             takes itself out when it closes or dies), or NULL */
+    hl_watcher reader;
+    hl_watch_rare *rare; /* owned; NULL until needed */
 #if HL_FREE_THREADED
     PyObject *transport_reference; /* owned: a weak one of transport, or NULL */
 #endif
@@ -84,10 +94,8 @@ typedef struct hl_loop {
     PyObject_HEAD
     hl_state *state; /* borrowed from the module, which the type holds */
     hl_ready ready;
-    hl_heap timers; /* of TimerHandles; each item holds a reference */
-    hl_poller poller;
-    hl_watch *watches; /* owned; indexed by descriptor */
-    size_t watch_count;
+    hl_heap timers;   /* of TimerHandles; each item holds a reference */
+    hl_poller poller; /* its items are hl_watch */
 
     PyObject
         *corked; /* owned: what holds bytes back until the end of this entry, or NULL */

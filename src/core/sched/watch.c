@@ -1,162 +1,167 @@
-/* The table of watch.h, indexed by descriptor number. */
+/* What is watched: fields of the items of the poller's table, see watch.h. */
 #include "sched/watch.h"
 
 #include "py/error.h"
 #include "sched/handle.h"
 
-#include <string.h>
+_Static_assert(offsetof(hl_watch, poll) == 0,
+               "the poller sees the beginning of an item");
 
-enum { FIRST_WATCHES = 64 };
-
-static int
-watch_grow(hl_loop *loop, int fd)
+/* What is known of fd; NULL if nothing is. */
+static inline hl_watch *
+watch_of(const hl_loop *loop, int fd)
 {
-    size_t count = loop->watch_count > 0 ? loop->watch_count : FIRST_WATCHES;
-    while (count <= (size_t)fd) {
-        count *= 2;
-    }
-    hl_watch *watches = PyMem_Realloc(loop->watches, count * sizeof(*watches));
-    if (watches == NULL) {
+    return hl_table_at(&loop->poller.items, fd);
+}
+
+/* The same, made if need be.  NULL: MemoryError. */
+static hl_watch *
+watch_need(hl_loop *loop, int fd)
+{
+    hl_watch *watch = hl_table_need(&loop->poller.items, fd);
+    if (watch == NULL) {
         PyErr_NoMemory();
-        return -1;
     }
-    size_t old = loop->watch_count;
-    memset(watches + old, 0, (count - old) * sizeof(*watches));
-    loop->watches = watches;
-    loop->watch_count = count;
-    return 0;
+    return watch;
 }
 
-static PyObject **
-watch_place(hl_loop *loop, int fd, int kind)
+static hl_watch_rare *
+watch_need_rare(hl_watch *watch)
 {
-    hl_watch *watch = &loop->watches[fd];
-    return kind == HL_POLL_READ ? &watch->reader : &watch->writer;
+    if (watch->rare == NULL) {
+        watch->rare = PyMem_Calloc(1, sizeof(*watch->rare));
+        if (watch->rare == NULL) {
+            PyErr_NoMemory();
+        }
+    }
+    return watch->rare;
 }
 
-static hl_run *
-watch_run(hl_loop *loop, int fd, int kind)
+/* Free what is not needed any more. */
+static void
+watch_trim_rare(hl_watch *watch)
 {
-    hl_watch *watch = &loop->watches[fd];
-    return kind == HL_POLL_READ ? &watch->run_reader : &watch->run_writer;
+    const hl_watch_rare *rare = watch->rare;
+    if (rare != NULL && rare->writer.object == NULL && rare->file == NULL) {
+        PyMem_Free(watch->rare);
+        watch->rare = NULL;
+    }
+}
+
+/* Where the watcher for kind stands; NULL: there is none. */
+static inline hl_watcher *
+watch_place(hl_watch *watch, int kind)
+{
+    if (kind == HL_POLL_READ) {
+        return &watch->reader;
+    }
+    return watch->rare != NULL ? &watch->rare->writer : NULL;
+}
+
+/* What watches fd for kind: borrowed, or NULL. */
+static PyObject *
+watch_at(const hl_loop *loop, int fd, int kind)
+{
+    hl_watch *watch = watch_of(loop, fd);
+    const hl_watcher *place = watch != NULL ? watch_place(watch, kind) : NULL;
+    return place != NULL ? place->object : NULL;
 }
 
 /* What left the table: let go when nothing is locked any more. */
 typedef struct {
-    PyObject *watcher; /* owned, or NULL */
-    hl_run run;        /* NULL for a handle, which is cancelled */
-    PyObject *file;    /* owned, or NULL */
+    hl_watcher watcher; /* a handle is cancelled */
+    PyObject *file;     /* owned, or NULL */
 } watch_retired;
 
 static int
 watch_retire(const watch_retired *retired)
 {
-    PyObject *watcher = retired->watcher;
+    PyObject *object = retired->watcher.object;
     Py_XDECREF(retired->file);
-    if (watcher == NULL) {
+    if (object == NULL) {
         return 0;
     }
-    PyObject *result = NULL;
-    if (retired->run == NULL) {
-        result = PyObject_CallMethod(watcher, "cancel", NULL);
-    }
-    Py_DECREF(watcher);
+    bool is_handle = retired->watcher.run == NULL;
+    PyObject *result = is_handle ? PyObject_CallMethod(object, "cancel", NULL) : NULL;
+    Py_DECREF(object);
     Py_XDECREF(result);
-    return retired->run != NULL || result != NULL ? 0 : -1;
+    return !is_handle || result != NULL ? 0 : -1;
 }
 
-static int
-watch_reserve(hl_loop *loop, int fd)
+/* The item of fd with room for a watcher for kind, and for a file if there is to be one.
+ * NULL: MemoryError. */
+static hl_watch *
+watch_reserve(hl_loop *loop, int fd, int kind, bool has_file)
 {
-    return (size_t)fd < loop->watch_count ? 0 : watch_grow(loop, fd);
-}
-
-/* Put watcher, for which the kernel watches fd now, in its place; run: see hl_watch. */
-static void
-watch_put(hl_loop *loop, int fd, int kind, PyObject *watcher, hl_run run,
-          watch_retired *old)
-{
-    PyObject **place = watch_place(loop, fd, kind);
-    hl_run *place_run = watch_run(loop, fd, kind);
-    old->watcher = *place;
-    old->run = *place_run;
-    *place = Py_NewRef(watcher);
-    *place_run = run;
-}
-
-/* Have the kernel report until further notice that fd is ready for kind. */
-static int
-watch_on(hl_loop *loop, int fd, int kind)
-{
-    if (watch_reserve(loop, fd) < 0) {
-        return -1;
+    hl_watch *watch = watch_need(loop, fd);
+    if (watch != NULL && (kind == HL_POLL_WRITE || has_file) &&
+        watch_need_rare(watch) == NULL) {
+        return NULL;
     }
-    int interest = hl_poller_interest(&loop->poller, fd) | kind;
-    int error = hl_poller_watch(&loop->poller, fd, interest);
-    return error < 0 ? hl_error_set(error) : 0;
+    return watch;
+}
+
+/* Put object in its place; run: see hl_watcher. */
+static void
+watch_put(hl_watch *watch, int kind, PyObject *object, hl_run run, watch_retired *old)
+{
+    hl_watcher *place = watch_place(watch, kind);
+    old->watcher = *place;
+    *place = (hl_watcher){Py_NewRef(object), run};
+}
+
+/* Have the kernel report that fd is ready for kind: until further notice, or once.  Returns
+ * 0 or -1. */
+static int
+watch_ask(hl_loop *loop, hl_watch *watch, int fd, int kind, bool is_once)
+{
+    int error = is_once
+                    ? hl_poller_arm(&loop->poller, fd, kind)
+                    : hl_poller_watch(&loop->poller, fd, watch->poll.interest | kind);
+    if (error < 0) {
+        watch_trim_rare(watch);
+        return hl_error_set(error);
+    }
+    return 0;
+}
+
+/* What hl_watch_add and the like do; file may be NULL. */
+static int
+watch_begin(hl_loop *loop, int fd, int kind, hl_watcher watcher, PyObject *file,
+            bool is_once)
+{
+    int error;
+    watch_retired old = {0};
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    hl_watch *watch = watch_reserve(loop, fd, kind, file != NULL);
+    error = watch != NULL ? watch_ask(loop, watch, fd, kind, is_once) : -1;
+    if (error == 0) {
+        watch_put(watch, kind, watcher.object, watcher.run, &old);
+        if (file != NULL) {
+            old.file = watch->rare->file;
+            watch->rare->file = Py_NewRef(file);
+        }
+    }
+    Py_END_CRITICAL_SECTION();
+    return error == 0 ? watch_retire(&old) : -1;
 }
 
 int
 hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file)
 {
-    int error;
-    watch_retired old = {0};
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    error = watch_on(loop, fd, kind);
-    if (error == 0) {
-        watch_put(loop, fd, kind, handle, NULL, &old);
-        old.file = loop->watches[fd].file;
-        loop->watches[fd].file = Py_NewRef(file);
-    }
-    Py_END_CRITICAL_SECTION();
-    return error == 0 ? watch_retire(&old) : -1;
+    return watch_begin(loop, fd, kind, (hl_watcher){handle, NULL}, file, false);
 }
 
 int
 hl_watch_add_native(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run)
 {
-    int error;
-    watch_retired old = {0};
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    error = watch_on(loop, fd, kind);
-    if (error == 0) {
-        watch_put(loop, fd, kind, object, run, &old);
-    }
-    Py_END_CRITICAL_SECTION();
-    return error == 0 ? watch_retire(&old) : -1;
-}
-
-/* Have the kernel report once that fd is ready for kind. */
-static int
-watch_once(hl_loop *loop, int fd, int kind)
-{
-    if (watch_reserve(loop, fd) < 0) {
-        return -1;
-    }
-    int error = hl_poller_arm(&loop->poller, fd, kind);
-    return error < 0 ? hl_error_set(error) : 0;
+    return watch_begin(loop, fd, kind, (hl_watcher){object, run}, NULL, false);
 }
 
 int
 hl_watch_arm(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run)
 {
-    int error;
-    watch_retired old = {0};
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    error = watch_once(loop, fd, kind);
-    if (error == 0) {
-        watch_put(loop, fd, kind, object, run, &old);
-    }
-    Py_END_CRITICAL_SECTION();
-    return error == 0 ? watch_retire(&old) : -1;
-}
-
-/* What watches fd for kind: borrowed, or NULL. */
-static PyObject *
-watch_at(hl_loop *loop, int fd, int kind)
-{
-    return fd >= 0 && (size_t)fd < loop->watch_count ? *watch_place(loop, fd, kind)
-                                                     : NULL;
+    return watch_begin(loop, fd, kind, (hl_watcher){object, run}, NULL, true);
 }
 
 bool
@@ -171,14 +176,13 @@ hl_watch_holds(hl_loop *loop, int fd, int kind, const PyObject *object)
 
 /* Empty the place of what watches fd for kind.  Returns 0 or -errno. */
 static int
-watch_take(hl_loop *loop, int fd, int kind, watch_retired *old)
+watch_take(hl_loop *loop, hl_watch *watch, int fd, int kind, watch_retired *old)
 {
     int error = 0;
-    PyObject **place = watch_place(loop, fd, kind);
+    hl_watcher *place = watch_place(watch, kind);
     old->watcher = *place;
-    old->run = *watch_run(loop, fd, kind);
-    *place = NULL;
-    int interest = hl_poller_interest(&loop->poller, fd);
+    *place = (hl_watcher){NULL, NULL};
+    int interest = watch->poll.interest;
     if (interest & kind) {
         interest &= ~kind;
         error = hl_poller_watch(&loop->poller, fd, interest);
@@ -186,10 +190,11 @@ watch_take(hl_loop *loop, int fd, int kind, watch_retired *old)
     else {
         hl_poller_disarm(&loop->poller, fd, kind);
     }
-    if (interest == 0) {
-        old->file = loop->watches[fd].file;
-        loop->watches[fd].file = NULL;
+    if (interest == 0 && watch->rare != NULL) {
+        old->file = watch->rare->file;
+        watch->rare->file = NULL;
     }
+    watch_trim_rare(watch);
     return error;
 }
 
@@ -197,7 +202,7 @@ watch_take(hl_loop *loop, int fd, int kind, watch_retired *old)
 static int
 watch_taken(const watch_retired *old, int error)
 {
-    bool was_watched = old->watcher != NULL;
+    bool was_watched = old->watcher.object != NULL;
     if (watch_retire(old) < 0) {
         return -1;
     }
@@ -211,7 +216,7 @@ hl_watch_remove(hl_loop *loop, int fd, int kind)
     watch_retired old = {0};
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
     if (watch_at(loop, fd, kind) != NULL) {
-        error = watch_take(loop, fd, kind, &old);
+        error = watch_take(loop, watch_of(loop, fd), fd, kind, &old);
     }
     Py_END_CRITICAL_SECTION();
     return watch_taken(&old, error);
@@ -224,7 +229,7 @@ hl_watch_remove_own(hl_loop *loop, int fd, int kind, const PyObject *object)
     watch_retired old = {0};
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
     if (watch_at(loop, fd, kind) == object) {
-        error = watch_take(loop, fd, kind, &old);
+        error = watch_take(loop, watch_of(loop, fd), fd, kind, &old);
     }
     Py_END_CRITICAL_SECTION();
     return watch_taken(&old, error);
@@ -268,14 +273,10 @@ watch_transport(const hl_watch *watch)
 int
 hl_watch_set_transport(hl_loop *loop, int fd, PyObject *transport)
 {
-    int error = 0;
+    int error;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    if (transport != NULL || (size_t)fd < loop->watch_count) {
-        error = watch_reserve(loop, fd);
-        if (error == 0) {
-            error = watch_note_transport(&loop->watches[fd], transport);
-        }
-    }
+    hl_watch *watch = watch_need(loop, fd);
+    error = watch != NULL ? watch_note_transport(watch, transport) : -1;
     Py_END_CRITICAL_SECTION();
     return error;
 }
@@ -284,8 +285,9 @@ void
 hl_watch_forget_transport(hl_loop *loop, int fd, const PyObject *transport)
 {
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    if ((size_t)fd < loop->watch_count && loop->watches[fd].transport == transport) {
-        (void)watch_note_transport(&loop->watches[fd], NULL);
+    hl_watch *watch = watch_of(loop, fd);
+    if (watch != NULL && watch->transport == transport) {
+        (void)watch_note_transport(watch, NULL);
     }
     Py_END_CRITICAL_SECTION();
 }
@@ -295,8 +297,9 @@ hl_watch_transport(hl_loop *loop, int fd)
 {
     PyObject *transport = NULL;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    if (fd >= 0 && (size_t)fd < loop->watch_count) {
-        transport = watch_transport(&loop->watches[fd]);
+    const hl_watch *watch = watch_of(loop, fd);
+    if (watch != NULL) {
+        transport = watch_transport(watch);
     }
     Py_END_CRITICAL_SECTION();
     return transport;
@@ -307,9 +310,10 @@ hl_watch_transport(hl_loop *loop, int fd)
 static int
 watch_find_lock_held(const hl_loop *loop, PyObject *file)
 {
-    for (size_t fd = 0; fd < loop->watch_count; fd++) {
-        if (loop->watches[fd].file == file) {
-            return (int)fd;
+    const hl_watch *watch;
+    for (int fd = -1; (watch = hl_table_next(&loop->poller.items, &fd)) != NULL;) {
+        if (watch->rare != NULL && watch->rare->file == file) {
+            return fd;
         }
     }
     return -1;
@@ -327,36 +331,39 @@ hl_watch_find(hl_loop *loop, PyObject *file)
 
 /* Push one watcher; drop the registration of a handle that was cancelled from outside. */
 static int
-watch_push(hl_loop *loop, int fd, int kind)
+watch_push(hl_loop *loop, hl_watch *watch, int fd, int kind)
 {
-    PyObject *handle = *watch_place(loop, fd, kind);
-    if (handle == NULL) {
+    const hl_watcher *watcher = watch_place(watch, kind);
+    if (watcher == NULL || watcher->object == NULL) {
         return 0;
     }
-    hl_run run = *watch_run(loop, fd, kind);
-    if (run != NULL) {
-        return hl_loop_push(loop, run, Py_NewRef(handle), NULL);
+    PyObject *object = watcher->object;
+    if (watcher->run != NULL) {
+        return hl_loop_push(loop, watcher->run, Py_NewRef(object), NULL);
     }
-    if (PyObject_TypeCheck(handle, loop->state->HandleType) &&
-        hl_handle_is_cancelled((hl_handle *)handle)) {
+    if (PyObject_TypeCheck(object, loop->state->HandleType) &&
+        hl_handle_is_cancelled((hl_handle *)object)) {
         watch_retired old = {0};
-        int error = watch_take(loop, fd, kind, &old);
+        int error = watch_take(loop, watch, fd, kind, &old);
         return watch_taken(&old, error) < 0 ? -1 : 0;
     }
-    return hl_loop_push(loop, hl_handle_run, Py_NewRef(handle), NULL);
+    return hl_loop_push(loop, hl_handle_run, Py_NewRef(object), NULL);
 }
 
 static int
 watch_push_event(hl_loop *loop, const hl_poll_event *event)
 {
-    int ready = hl_poller_accept(&loop->poller, event);
-    if ((size_t)event->fd >= loop->watch_count) {
-        return 0;
+    hl_watch *watch = watch_of(loop, event->fd);
+    if (watch == NULL) {
+        return 0; /* the poller was closed meanwhile */
     }
-    if ((ready & HL_POLL_READ) && watch_push(loop, event->fd, HL_POLL_READ) < 0) {
+    int ready = hl_poller_accept(&loop->poller, &watch->poll, event);
+    if ((ready & HL_POLL_READ) &&
+        watch_push(loop, watch, event->fd, HL_POLL_READ) < 0) {
         return -1;
     }
-    return (ready & HL_POLL_WRITE) ? watch_push(loop, event->fd, HL_POLL_WRITE) : 0;
+    return (ready & HL_POLL_WRITE) ? watch_push(loop, watch, event->fd, HL_POLL_WRITE)
+                                   : 0;
 }
 
 int
@@ -374,29 +381,42 @@ hl_watch_dispatch(hl_loop *loop, const hl_poll_event *events, int count)
     return error;
 }
 
+/* (fd, file, reader or None, writer or None).  New, or NULL. */
+static PyObject *
+watch_describe(const hl_watch *watch, int fd)
+{
+    const hl_watch_rare *rare = watch->rare;
+    PyObject *reader = watch->reader.object;
+    PyObject *writer = rare != NULL ? rare->writer.object : NULL;
+    return Py_BuildValue("(iOOO)",
+                         fd,
+                         rare != NULL && rare->file != NULL ? rare->file : Py_None,
+                         reader != NULL ? reader : Py_None,
+                         writer != NULL ? writer : Py_None);
+}
+
+static bool
+watch_is_used(const hl_watch *watch)
+{
+    return watch->reader.object != NULL ||
+           (watch->rare != NULL && watch->rare->writer.object != NULL);
+}
+
 static PyObject *
 watch_list_lock_held(const hl_loop *loop)
 {
     PyObject *list = PyList_New(0);
-    if (list == NULL) {
-        return NULL;
-    }
-    for (size_t fd = 0; fd < loop->watch_count; fd++) {
-        const hl_watch *watch = &loop->watches[fd];
-        if (watch->reader == NULL && watch->writer == NULL) {
+    const hl_watch *watch;
+    for (int fd = -1;
+         list != NULL && (watch = hl_table_next(&loop->poller.items, &fd)) != NULL;) {
+        if (!watch_is_used(watch)) {
             continue;
         }
-        PyObject *item = Py_BuildValue("(nOOO)",
-                                       (Py_ssize_t)fd,
-                                       watch->file ? watch->file : Py_None,
-                                       watch->reader ? watch->reader : Py_None,
-                                       watch->writer ? watch->writer : Py_None);
+        PyObject *item = watch_describe(watch, fd);
         if (item == NULL || PyList_Append(list, item) < 0) {
-            Py_XDECREF(item);
-            Py_DECREF(list);
-            return NULL;
+            Py_CLEAR(list);
         }
-        Py_DECREF(item);
+        Py_XDECREF(item);
     }
     return list;
 }
@@ -411,35 +431,53 @@ hl_watch_list(hl_loop *loop)
     return list;
 }
 
+/* Take what the next item that holds something holds; *fd is where the last one was.  Returns
+ * false at the end. */
+static bool
+watch_strip_next(hl_loop *loop, int *fd, hl_watch *taken)
+{
+    bool is_found = false;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    hl_watch *watch;
+    while (!is_found && (watch = hl_table_next(&loop->poller.items, fd)) != NULL) {
+        is_found =
+            watch_is_used(watch) || watch->transport != NULL || watch->rare != NULL;
+        if (is_found) {
+            *taken = *watch;
+            *watch = (hl_watch){.poll = watch->poll};
+        }
+    }
+    Py_END_CRITICAL_SECTION();
+    return is_found;
+}
+
 void
 hl_watch_clear(hl_loop *loop)
 {
-    hl_watch *watches;
-    size_t count;
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    watches = loop->watches;
-    count = loop->watch_count;
-    loop->watches = NULL;
-    loop->watch_count = 0;
-    Py_END_CRITICAL_SECTION();
-    for (size_t fd = 0; fd < count; fd++) {
-        Py_XDECREF(watches[fd].reader);
-        Py_XDECREF(watches[fd].writer);
-        Py_XDECREF(watches[fd].file);
-        (void)watch_note_transport(&watches[fd], NULL);
+    hl_watch taken;
+    for (int fd = -1; watch_strip_next(loop, &fd, &taken);) {
+        Py_XDECREF(taken.reader.object);
+        if (taken.rare != NULL) {
+            Py_XDECREF(taken.rare->writer.object);
+            Py_XDECREF(taken.rare->file);
+            PyMem_Free(taken.rare);
+        }
+        (void)watch_note_transport(&taken, NULL);
     }
-    PyMem_Free(watches);
 }
 
 int
 hl_watch_traverse(const hl_loop *loop, visitproc visit, void *arg)
 {
-    for (size_t fd = 0; fd < loop->watch_count; fd++) {
-        Py_VISIT(loop->watches[fd].reader);
-        Py_VISIT(loop->watches[fd].writer);
-        Py_VISIT(loop->watches[fd].file);
+    const hl_watch *watch;
+    for (int fd = -1; (watch = hl_table_next(&loop->poller.items, &fd)) != NULL;) {
+        Py_VISIT(watch->reader.object);
+        if (watch->rare != NULL) {
+            Py_VISIT(watch->rare->writer.object);
+            Py_VISIT(watch->rare->file);
+        }
 #if HL_FREE_THREADED
-        Py_VISIT(loop->watches[fd].transport_reference);
+        Py_VISIT(watch->transport_reference);
 #endif
     }
     return 0;
