@@ -43,8 +43,9 @@ HARNESS = """
         for key in keys:
             del current_tasks[key]
 
-    def attempt(prepare, operation, number):
-        # Tell whether the failing allocation was one that the operation made.
+    def attempt(prepare, operation, number, is_changed):
+        # Tell whether the failing allocation was one that the operation made. After a change of
+        # the class, no attribute of it is in the interpreter's cache.
         loop = hotloop.new_event_loop()
         loop.set_exception_handler(lambda loop, context: None)
         things = prepare(loop)
@@ -53,6 +54,8 @@ HARNESS = """
         kept = [hotloop.Future(loop=loop) for _ in range(20)]
         iterators = [future.__await__() for future in kept]
         make_room_for_current_tasks()
+        if is_changed:
+            hotloop.Loop.unused = None
         _testcapi.set_nomemory(number, number + 1)
         try:
             operation(loop, *things)
@@ -78,10 +81,11 @@ HARNESS = """
         return failed
 
     def exhaust(prepare, operation):
-        failures = 0
-        for number in range(MOST):
-            failures += attempt(prepare, operation, number)
-        return failures
+        return sum(
+            attempt(prepare, operation, number, is_changed)
+            for number in range(MOST)
+            for is_changed in (False, True)
+        )
 
     def check(prepare, operation):
         failures = exhaust(prepare, operation)

@@ -89,10 +89,11 @@ install_asyncgen_hooks(hl_loop *loop, PyObject **old)
     PyObject *firstiter =
         PyObject_GetAttr((PyObject *)loop, state->str._asyncgen_firstiter_hook);
     PyObject *finalizer =
-        PyObject_GetAttr((PyObject *)loop, state->str._asyncgen_finalizer_hook);
-    int error = firstiter != NULL && finalizer != NULL
-                    ? set_asyncgen_hooks(state, firstiter, finalizer)
-                    : -1;
+        firstiter != NULL
+            ? PyObject_GetAttr((PyObject *)loop, state->str._asyncgen_finalizer_hook)
+            : NULL;
+    int error =
+        finalizer != NULL ? set_asyncgen_hooks(state, firstiter, finalizer) : -1;
     Py_XDECREF(firstiter);
     Py_XDECREF(finalizer);
     return error;
@@ -105,10 +106,9 @@ restore_asyncgen_hooks(hl_loop *loop, PyObject *old)
         return 0;
     }
     PyObject *firstiter = PySequence_GetItem(old, 0);
-    PyObject *finalizer = PySequence_GetItem(old, 1);
-    int error = firstiter != NULL && finalizer != NULL
-                    ? set_asyncgen_hooks(loop->state, firstiter, finalizer)
-                    : -1;
+    PyObject *finalizer = firstiter != NULL ? PySequence_GetItem(old, 1) : NULL;
+    int error =
+        finalizer != NULL ? set_asyncgen_hooks(loop->state, firstiter, finalizer) : -1;
     Py_XDECREF(firstiter);
     Py_XDECREF(finalizer);
     return error;

@@ -22,11 +22,12 @@ socket_class_is_intact(const hl_state *state)
     for (int i = 0; i < REPLACEABLE; i++) {
         PyObject *used =
             PyObject_GetAttrString((PyObject *)state->SocketType, replaceable[i]);
-        PyObject *original = PyObject_GetAttrString(base, replaceable[i]);
-        bool is_same = used != NULL && used == original;
+        PyObject *original =
+            used != NULL ? PyObject_GetAttrString(base, replaceable[i]) : NULL;
+        bool is_same = used == original;
         Py_XDECREF(used);
         Py_XDECREF(original);
-        if (used == NULL || original == NULL) {
+        if (original == NULL) {
             return -1;
         }
         if (!is_same) {
@@ -47,6 +48,7 @@ offset_of_int(PyTypeObject *type, const char *name)
         offset = member->type == T_INT ? member->offset : 0;
     }
     Py_XDECREF(descriptor);
+    PyErr_Clear(); /* AttributeError: without it, it is done without */
     return offset;
 }
 
@@ -59,7 +61,6 @@ hl_plain_socket_init(hl_state *state)
     state->socket_family_offset = offset_of_int(base, "family");
     state->socket_type_offset = offset_of_int(base, "type");
     state->socket_proto_offset = offset_of_int(base, "proto");
-    PyErr_Clear(); /* AttributeError: without them it is done without */
     return 0;
 }
 

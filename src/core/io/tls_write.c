@@ -92,10 +92,9 @@ static int
 tls_keep(hl_tls *tls, const char *data, Py_ssize_t length)
 {
     PyObject *backlog = PyObject_GetAttrString((PyObject *)tls, "_write_backlog");
-    PyObject *copy = PyBytes_FromStringAndSize(data, length);
-    PyObject *result = backlog != NULL && copy != NULL
-                           ? PyObject_CallMethod(backlog, "append", "O", copy)
-                           : NULL;
+    PyObject *copy = backlog != NULL ? PyBytes_FromStringAndSize(data, length) : NULL;
+    PyObject *result =
+        copy != NULL ? PyObject_CallMethod(backlog, "append", "O", copy) : NULL;
     if (result != NULL) {
         tls->write_buffer_size += length;
     }

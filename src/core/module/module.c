@@ -112,8 +112,8 @@ static int
 add_count(PyObject *counts, const char *prefix, const char *name, Py_ssize_t number)
 {
     PyObject *key = PyUnicode_FromFormat("%s_%s", prefix, name);
-    PyObject *value = PyLong_FromSsize_t(number);
-    int error = key != NULL && value != NULL ? PyDict_SetItem(counts, key, value) : -1;
+    PyObject *value = key != NULL ? PyLong_FromSsize_t(number) : NULL;
+    int error = value != NULL ? PyDict_SetItem(counts, key, value) : -1;
     Py_XDECREF(key);
     Py_XDECREF(value);
     return error;

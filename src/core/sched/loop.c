@@ -49,10 +49,12 @@ hl_loop_refresh_overrides(hl_loop *loop)
     for (int i = 0; i < HL_OVERRIDE_IN_CORE; i++) {
         PyObject *name = override_name(state, i);
         PyObject *used = PyObject_GetAttr((PyObject *)Py_TYPE(loop), name);
+        if (used == NULL) {
+            return -1;
+        }
         PyObject *ours = PyObject_GetAttr((PyObject *)state->LoopType, name);
-        if (used == NULL || ours == NULL) {
-            Py_XDECREF(used);
-            Py_XDECREF(ours);
+        if (ours == NULL) {
+            Py_DECREF(used);
             return -1;
         }
         if (used != ours) {
