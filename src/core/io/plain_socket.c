@@ -1,8 +1,13 @@
-/* The check of plain_socket.h.  The descriptor and the timeout are read by the C functions
- * behind _socket.socket's own methods, without a lookup. */
+/* The check of plain_socket.h.
+ *
+ * The fields of a socket are read from its struct, PySocketSockObject of CPython's
+ * socketmodule.h, which has not changed since 3.7:
+ *     int descriptor, family, type, proto;  function *errorhandler;  int64_t timeout;
+ * family, type and proto are attributes, whose descriptors tell where they are.  The two
+ * others are beside them, and a socket without a descriptor, for which there is no system
+ * call, shows at import whether they are what they should be: else every socket is asyncio's
+ * business. */
 #include "io/plain_socket.h"
-
-#include "py/types.h"
 
 #include <netinet/in.h>
 #include <structmember.h>
@@ -52,15 +57,50 @@ offset_of_int(PyTypeObject *type, const char *name)
     return offset;
 }
 
+static inline int
+int_at(PyObject *object, Py_ssize_t offset)
+{
+    return __atomic_load_n((const int *)((const char *)object + offset),
+                           __ATOMIC_RELAXED);
+}
+
+static inline int64_t
+timeout_of(const hl_state *state, PyObject *sock)
+{
+    const char *place = (const char *)sock + state->socket_timeout_offset;
+    return __atomic_load_n((const int64_t *)place, __ATOMIC_RELAXED);
+}
+
+/* A socket that was never opened: descriptor -1, and a timeout of -1 s, which is none. */
+static bool
+fields_are_as_expected(const hl_state *state, PyTypeObject *base)
+{
+    static const int64_t no_timeout = -1000000000;
+    PyObject *sock = base->tp_new(base, state->empty_tuple, NULL);
+    bool is_expected = sock != NULL && int_at(sock, state->socket_fd_offset) == -1 &&
+                       timeout_of(state, sock) == no_timeout;
+    Py_XDECREF(sock);
+    PyErr_Clear(); /* MemoryError: it is done without */
+    return is_expected;
+}
+
 int
 hl_plain_socket_init(hl_state *state)
 {
     PyTypeObject *base = state->SocketType->tp_base;
-    state->socket_fileno = hl_method_function(base, "fileno", METH_NOARGS);
-    state->socket_gettimeout = hl_method_function(base, "gettimeout", METH_NOARGS);
-    state->socket_family_offset = offset_of_int(base, "family");
+    Py_ssize_t size = sizeof(int);
+    Py_ssize_t family = offset_of_int(base, "family");
+    state->socket_family_offset = family;
     state->socket_type_offset = offset_of_int(base, "type");
     state->socket_proto_offset = offset_of_int(base, "proto");
+    state->socket_fd_offset = family - size;
+    state->socket_timeout_offset = family + 3 * size + (Py_ssize_t)sizeof(void *);
+    state->knows_socket_fields =
+        family > size && state->socket_type_offset == family + size &&
+        state->socket_proto_offset == family + 2 * size &&
+        state->socket_timeout_offset + (Py_ssize_t)sizeof(int64_t) <=
+            base->tp_basicsize &&
+        fields_are_as_expected(state, base);
     return 0;
 }
 
@@ -86,56 +126,25 @@ is_intact(hl_state *state)
     return intact == 1;
 }
 
-static bool
-is_nonblocking(const hl_state *state, PyObject *sock)
-{
-    PyObject *timeout = state->socket_gettimeout(sock, NULL);
-    if (timeout == NULL) {
-        PyErr_Clear(); /* MemoryError: the slow way will meet it as well */
-        return false;
-    }
-    bool is_zero = PyFloat_CheckExact(timeout) && PyFloat_AS_DOUBLE(timeout) == 0.0;
-    Py_DECREF(timeout);
-    return is_zero;
-}
-
 int
 hl_plain_socket_fd_again(const hl_state *state, PyObject *sock)
 {
-    PyObject *number = state->socket_fileno(sock, NULL);
-    if (number == NULL) {
-        PyErr_Clear(); /* MemoryError, likewise */
-        return -1;
-    }
-    int fd = (int)PyLong_AsLong(number);
-    Py_DECREF(number);
-    return fd;
+    return int_at(sock, state->socket_fd_offset);
 }
 
 int
 hl_plain_socket_fd(hl_state *state, PyObject *sock)
 {
-    if (!Py_IS_TYPE(sock, state->SocketType) || state->socket_fileno == NULL ||
-        state->socket_gettimeout == NULL || !is_intact(state) ||
-        !is_nonblocking(state, sock)) {
+    if (!Py_IS_TYPE(sock, state->SocketType) || !state->knows_socket_fields ||
+        !is_intact(state) || timeout_of(state, sock) != 0) {
         return -1;
     }
     return hl_plain_socket_fd_again(state, sock);
 }
 
-static inline int
-int_at(PyObject *object, Py_ssize_t offset)
-{
-    return *(const int *)((const char *)object + offset);
-}
-
 int
 hl_plain_socket_family(const hl_state *state, PyObject *sock)
 {
-    if (state->socket_family_offset == 0 || state->socket_type_offset == 0 ||
-        state->socket_proto_offset == 0) {
-        return AF_UNSPEC;
-    }
     int family = int_at(sock, state->socket_family_offset);
     int type = int_at(sock, state->socket_type_offset);
     int proto = int_at(sock, state->socket_proto_offset);

@@ -208,7 +208,7 @@ hl_transport_descriptor(const hl_transport *transport)
 {
     const hl_state *state = transport->loop->state;
     return transport->sock == NULL || !transport->kind->is_socket ||
-                   state->socket_fileno == NULL ||
+                   !state->knows_socket_fields ||
                    hl_plain_socket_fd_again(state, transport->sock) == transport->fd
                ? transport->fd
                : -1;

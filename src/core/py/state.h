@@ -184,15 +184,16 @@ typedef struct {
     PyObject *tls_shutting_down;
     PyObject *deque; /* collections.deque */
 
-    /* socket.socket, the C functions behind two of its methods (NULL: not found), and the
-     * version of the class that was last seen unchanged (atomic). */
+    /* socket.socket, the version of the class that was last seen unchanged (atomic), and
+     * where the fields of its objects are: io/plain_socket.h. */
     PyTypeObject *SocketType;
-    PyCFunction socket_fileno;
-    PyCFunction socket_gettimeout;
     unsigned int socket_version;
-    Py_ssize_t socket_family_offset; /* of ints in the object; 0: not found */
+    bool knows_socket_fields; /* the others say nothing if not */
+    Py_ssize_t socket_fd_offset;
+    Py_ssize_t socket_family_offset;
     Py_ssize_t socket_type_offset;
     Py_ssize_t socket_proto_offset;
+    Py_ssize_t socket_timeout_offset;
 
     /* For answers of getaddrinfo: the socket module's names, and members of its enums. */
     PyObject *socket_names;
