@@ -138,6 +138,32 @@ def test_records_that_arrive_together_are_one_call(loop, contexts):
     loop.run_until_complete(main())
 
 
+def test_messages_that_are_kept_stay_what_they_were(loop, contexts):
+    """The memory of those that nobody keeps serves the next ones."""
+    sizes = [16384, 16384, 16000, 16384, 13000, 5000, 16384, 4500, 16383, 12288, 700, 16384, 1] * 3
+
+    async def main():
+        kept = []
+
+        def keep(protocol, data):
+            if len(hashes) % 3 == 0:
+                kept.append((len(hashes), data))
+            hashes.append(hash(data))
+
+        hashes = []
+        server = Recorder("server", data=keep)
+        async with peer_of(loop, server, *contexts) as peer:
+            for number, size in enumerate(sizes):
+                await peer.write(CONTENT[number:][:size])
+                await until(lambda number=number: len(hashes) > number)
+        assert hashes == [hash(CONTENT[number:][:size]) for number, size in enumerate(sizes)]
+        assert len(kept) == len(sizes) / 3
+        for number, data in kept:
+            assert data == CONTENT[number:][: sizes[number]]
+
+    loop.run_until_complete(main())
+
+
 def test_an_incomplete_record_behind_a_complete_one_waits(loop, contexts):
     async def main():
         server = Recorder("server")

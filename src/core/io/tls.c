@@ -66,6 +66,8 @@ static int
 plain_resize(plain_text *plain, size_t room)
 {
     if (plain->bytes != NULL) {
+        /* The size of a spare one says nothing. */
+        hl_spare_cut(plain->bytes, (Py_ssize_t)plain->length);
         if (_PyBytes_Resize(&plain->bytes, (Py_ssize_t)room) < 0) {
             return -1;
         }
@@ -87,26 +89,42 @@ static int
 plain_begin(plain_text *plain, hl_tls *tls)
 {
     plain->bytes = NULL;
-    plain->data = hl_loop_read_buffer(tls->loop);
     plain->length = 0;
-    plain->room = HL_READ_BUFFER_SIZE;
-    if (plain->data == NULL) {
+    if (tls->records.size < COPY_LIMIT) {
+        plain->data = hl_loop_read_buffer(tls->loop);
+        plain->room = HL_READ_BUFFER_SIZE;
+        return plain->data != NULL ? 0 : -1;
+    }
+    Py_ssize_t room;
+    plain->bytes =
+        hl_spare_reserve(&tls->loop->spare, (Py_ssize_t)tls->records.size, &room);
+    if (plain->bytes == NULL) {
         return -1;
     }
-    return tls->records.size < COPY_LIMIT ? 0 : plain_resize(plain, tls->records.size);
+    plain->data = PyBytes_AS_STRING(plain->bytes);
+    plain->room = (size_t)room;
+    return 0;
 }
 
-/* Everything as one bytes object.  Returns new, or NULL. */
+/* Everything as one bytes object; *capacity is what that has memory for.  Returns new, or
+ * NULL. */
 static PyObject *
-plain_take(plain_text *plain, hl_loop *loop)
+plain_take(plain_text *plain, hl_loop *loop, Py_ssize_t *capacity)
 {
+    Py_ssize_t length = (Py_ssize_t)plain->length, room = (Py_ssize_t)plain->room;
+    *capacity = length;
     if (plain->bytes == NULL) {
-        return hl_spare_take(&loop->spare, plain->data, (Py_ssize_t)plain->length);
+        return hl_spare_take(&loop->spare, plain->data, length);
     }
     PyObject *bytes = plain->bytes;
     plain->bytes = NULL;
-    if (plain->length < plain->room) {
-        _PyBytes_Resize(&bytes, (Py_ssize_t)plain->length); /* NULL on failure */
+    if (hl_spare_is_fitting(room, length)) {
+        *capacity = room;
+        hl_spare_cut(bytes,
+                     length); /* cheaper than to give back some 17 bytes a record */
+    }
+    else {
+        _PyBytes_Resize(&bytes, length); /* NULL on failure */
     }
     return bytes;
 }
@@ -144,12 +162,13 @@ tls_deliver(hl_tls *tls, plain_text *plain)
         Py_DECREF(protocol);
         return error;
     }
-    PyObject *data = plain_take(plain, tls->loop);
+    Py_ssize_t capacity;
+    PyObject *data = plain_take(plain, tls->loop, &capacity);
     if (data == NULL) {
         return -1;
     }
     PyObject *result = hl_tls_call_held(protocol, tls->state->str.data_received, data);
-    hl_spare_give(&tls->loop->spare, data);
+    hl_spare_give_back(&tls->loop->spare, data, capacity);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }
