@@ -465,7 +465,6 @@ loop_numeric_addresses(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* -- tables ----------------------------------------------------------------------------------------- */
 
-#define FASTCALL(function) (PyCFunction)(void (*)(void)) function
 #define ASYNCIO_LOOP                                                                   \
     "https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop."
 
@@ -476,7 +475,7 @@ static PyMethodDef loop_methods[] = {
      "run_forever($self, /)\n--\n\nRun until stop() is called.\n\n" ASYNCIO_LOOP
      "run_forever"},
     {"run_until_complete",
-     FASTCALL(hl_api_run_until_complete),
+     HL_FASTCALL(hl_api_run_until_complete),
      METH_FASTCALL | METH_KEYWORDS,
      "run_until_complete($self, future)\n--\n\nRun until the future is done; return its\n"
      "result or raise its exception.  A coroutine becomes a task.\n\n" ASYNCIO_LOOP
@@ -508,25 +507,25 @@ static PyMethodDef loop_methods[] = {
      METH_NOARGS,
      "get_debug($self, /)\n--\n\nReturn True in debug mode."},
     {"call_soon",
-     FASTCALL(hl_api_call_soon),
+     HL_FASTCALL(hl_api_call_soon),
      METH_FASTCALL | METH_KEYWORDS,
      "call_soon($self, callback, *args, context=None)\n--\n\nCall callback(*args) in the "
      "next turn.\n\nReturn a Handle.  RuntimeError if the loop is closed.  Not "
      "thread-safe.\n" ASYNCIO_LOOP "call_soon"},
     {"call_soon_threadsafe",
-     FASTCALL(hl_api_call_soon_threadsafe),
+     HL_FASTCALL(hl_api_call_soon_threadsafe),
      METH_FASTCALL | METH_KEYWORDS,
      "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\ncall_soon() for "
      "other threads: wakes the loop.  Thread-safe.\n\n" ASYNCIO_LOOP
      "call_soon_threadsafe"},
     {"call_later",
-     FASTCALL(hl_api_call_later),
+     HL_FASTCALL(hl_api_call_later),
      METH_FASTCALL | METH_KEYWORDS,
      "call_later($self, delay, callback, *args, context=None)\n--\n\nCall callback(*args) "
      "after delay seconds, never earlier.\n\nReturn a TimerHandle.  Not thread-safe.\n" ASYNCIO_LOOP
      "call_later"},
     {"call_at",
-     FASTCALL(hl_api_call_at),
+     HL_FASTCALL(hl_api_call_at),
      METH_FASTCALL | METH_KEYWORDS,
      "call_at($self, when, callback, *args, context=None)\n--\n\nCall callback(*args) when "
      "time() reaches when (seconds).\n\nReturn a TimerHandle.  Not thread-safe.\n" ASYNCIO_LOOP
@@ -537,7 +536,7 @@ static PyMethodDef loop_methods[] = {
      "create_future($self, /)\n--\n\nReturn a new hotloop.Future of this loop.\n\n" ASYNCIO_LOOP
      "create_future"},
     {"create_task",
-     FASTCALL(hl_api_create_task),
+     HL_FASTCALL(hl_api_create_task),
      METH_FASTCALL | METH_KEYWORDS,
      "create_task($self, coro, " HL_CREATE_TASK_KEYWORDS
      ")\n--\n\nSchedule a coroutine; return its Task.\n\n"
@@ -569,36 +568,36 @@ static PyMethodDef loop_methods[] = {
      "_executor_job($self, change, /)\n--\n\nCount a job: 1 when submitted; anything but a\n"
      "number (the future) when done.  Thread-safe."},
     {"_watch",
-     FASTCALL(loop_watch),
+     HL_FASTCALL(loop_watch),
      METH_FASTCALL,
      "_watch($self, fd, kind, file, context, callback, /, *args)\n--\n\nWatch fd for reading (1) or "
      "writing (2)."},
     {"_unwatch",
-     FASTCALL(loop_unwatch),
+     HL_FASTCALL(loop_unwatch),
      METH_FASTCALL,
      "_unwatch($self, fd, kind, /)\n--\n\nStop watching; return whether it was watched."},
     {"_make_stream",
-     FASTCALL(hl_api_make_stream),
+     HL_FASTCALL(hl_api_make_stream),
      METH_FASTCALL,
      "_make_stream($self, sock, protocol, waiter, extra, server, context, /)\n--\n\nA "
      "transport of a connected stream socket."},
     {"_make_datagram",
-     FASTCALL(hl_api_make_datagram),
+     HL_FASTCALL(hl_api_make_datagram),
      METH_FASTCALL,
      "_make_datagram($self, sock, protocol, address, waiter, extra, /)\n--\n\nA transport "
      "of a datagram socket."},
     {"_make_read_pipe",
-     FASTCALL(hl_api_make_read_pipe),
+     HL_FASTCALL(hl_api_make_read_pipe),
      METH_FASTCALL,
      "_make_read_pipe($self, pipe, protocol, waiter, extra, /)\n--\n\nA transport of the "
      "reading end of a pipe."},
     {"_make_write_pipe",
-     FASTCALL(hl_api_make_write_pipe),
+     HL_FASTCALL(hl_api_make_write_pipe),
      METH_FASTCALL,
      "_make_write_pipe($self, pipe, protocol, waiter, extra, /)\n--\n\nA transport of the "
      "writing end of a pipe."},
     {"_listen",
-     FASTCALL(hl_api_listen),
+     HL_FASTCALL(hl_api_listen),
      METH_FASTCALL,
      "_listen($self, protocol_factory, sock, sslcontext, server, backlog, "
      "ssl_handshake_timeout, ssl_shutdown_timeout, context, /)\n--\n\nAccept the "
@@ -613,7 +612,7 @@ static PyMethodDef loop_methods[] = {
      METH_O,
      "_transport_of($self, fd, /)\n--\n\nThe open native transport that owns fd, or None."},
     {"_own_descriptor",
-     FASTCALL(hl_api_own_descriptor),
+     HL_FASTCALL(hl_api_own_descriptor),
      METH_FASTCALL,
      "_own_descriptor($self, fd, transport, /)\n--\n\nNote which native transport owns fd; "
      "None: none."},
@@ -626,7 +625,7 @@ static PyMethodDef loop_methods[] = {
      METH_NOARGS,
      "_watch_list($self, /)\n--\n\nList (fd, file, reader, writer) of everything watched."},
     {"_numeric_addresses",
-     FASTCALL(loop_numeric_addresses),
+     HL_FASTCALL(loop_numeric_addresses),
      METH_FASTCALL,
      "_numeric_addresses($self, host, port, family, type, proto, flags, /)\n--\n\nWhat "
      "getaddrinfo() answers, or None: to be asked in the executor."},
@@ -636,27 +635,27 @@ static PyMethodDef loop_methods[] = {
      "_begin_sock_call($self, sock, /)\n--\n\nSend what is held back; return whether sock can "
      "do without asyncio's own method."},
     {"_try_sock_recv",
-     FASTCALL(loop_try_sock_recv),
+     HL_FASTCALL(loop_try_sock_recv),
      METH_FASTCALL,
      "_try_sock_recv($self, sock, n, /)\n--\n\nThe bytes, or an awaitable of them, or None: "
      "asyncio's business."},
     {"_try_sock_recv_into",
-     FASTCALL(loop_try_sock_recv_into),
+     HL_FASTCALL(loop_try_sock_recv_into),
      METH_FASTCALL,
      "_try_sock_recv_into($self, sock, buf, /)\n--\n\nThe number of bytes, or an awaitable of "
      "it, or None: asyncio's business."},
     {"_try_sock_sendall",
-     FASTCALL(loop_try_sock_sendall),
+     HL_FASTCALL(loop_try_sock_sendall),
      METH_FASTCALL,
      "_try_sock_sendall($self, sock, data, /)\n--\n\nTrue if all was sent, or an awaitable, or "
      "None: asyncio's business."},
     {"_try_sock_connect",
-     FASTCALL(loop_try_sock_connect),
+     HL_FASTCALL(loop_try_sock_connect),
      METH_FASTCALL,
      "_try_sock_connect($self, sock, address, /)\n--\n\nTrue if connected, or an awaitable, or "
      "None: to be done in Python."},
     {"_sock_ready",
-     FASTCALL(loop_sock_ready),
+     HL_FASTCALL(loop_sock_ready),
      METH_FASTCALL,
      "_sock_ready($self, sock, kind, /)\n--\n\nAn awaitable: sock can be read (1) or written "
      "(2)."},

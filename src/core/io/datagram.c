@@ -5,6 +5,7 @@
  * the loop), the rest stays with the transport, and goes first when it goes on. */
 #include "io/datagram.h"
 
+#include "io/transport_face.h"
 #include "py/types.h"
 #include "sched/cork.h"
 
@@ -471,18 +472,14 @@ get_queue_size(PyObject *self, void *closure)
     return PyObject_CallMethod(self, "get_write_buffer_size", NULL);
 }
 
-#define FASTCALL(function) (PyCFunction)(void (*)(void)) function
-#define ASYNCIO_PROTOCOL                                                               \
-    "https://docs.python.org/3/library/asyncio-protocol.html#asyncio."
-
 static PyMethodDef datagram_methods[] = {
     {"sendto",
-     FASTCALL(hl_datagram_sendto),
+     HL_FASTCALL(hl_datagram_sendto),
      METH_FASTCALL | METH_KEYWORDS,
      "sendto($self, data, addr=None)\n--\n\nSend data (bytes, bytearray or memoryview) to "
      "addr, or to the peer; never blocks.\n\n"
      "Within a callback of the loop what is sent goes out when the callback ends.  Not\n"
-     "thread-safe.\n" ASYNCIO_PROTOCOL "DatagramTransport.sendto"},
+     "thread-safe.\n" HL_ASYNCIO_PROTOCOL "DatagramTransport.sendto"},
     {"_read_ready",
      datagram_read_ready,
      METH_NOARGS,
@@ -506,7 +503,7 @@ static PyMemberDef datagram_members[] = {
 };
 
 static PyType_Slot datagram_slots[] = {
-    {Py_tp_doc, "A datagram socket.\n\n" ASYNCIO_PROTOCOL "DatagramTransport"},
+    {Py_tp_doc, "A datagram socket.\n\n" HL_ASYNCIO_PROTOCOL "DatagramTransport"},
     {Py_tp_traverse, datagram_traverse},
     {Py_tp_clear, datagram_clear},
     {Py_tp_dealloc, datagram_dealloc},

@@ -8,7 +8,6 @@
 #include "task/future_callbacks.h"
 
 #include <errno.h>
-#include <structmember.h>
 #include <sys/stat.h>
 
 static const char READ_ERROR[] = "Fatal read error on pipe transport";
@@ -286,101 +285,39 @@ hl_pipe_make_writer(hl_loop *loop, const hl_transport_arguments *arguments)
 
 /* -- the type of read pipes ----------------------------------------------------------------------- */
 
-#define FASTCALL(function) (PyCFunction)(void (*)(void)) function
-#define ASYNCIO_PROTOCOL                                                               \
-    "https://docs.python.org/3/library/asyncio-protocol.html#asyncio."
-
 static PyMethodDef reader_methods[] = {
-    {"get_extra_info",
-     FASTCALL(hl_transport_get_extra_info_method),
-     METH_FASTCALL | METH_KEYWORDS,
-     "get_extra_info($self, name, default=None)\n--\n\nReturn information: the name \"pipe\" "
-     "gives the file.\n\n" ASYNCIO_PROTOCOL "BaseTransport.get_extra_info"},
-    {"set_protocol",
-     hl_transport_set_protocol_method,
-     METH_O,
-     "set_protocol($self, protocol)\n--\n\nCall protocol from now on."},
-    {"get_protocol",
-     hl_transport_get_protocol_method,
-     METH_NOARGS,
-     "get_protocol($self)\n--\n\nReturn the current protocol."},
-    {"is_reading",
-     hl_transport_is_reading_method,
-     METH_NOARGS,
-     "is_reading($self)\n--\n\nReturn True if the transport receives."},
-    {"pause_reading",
-     hl_transport_pause_reading_method,
-     METH_NOARGS,
-     "pause_reading($self)\n--\n\nReceive nothing until resume_reading()."},
-    {"resume_reading",
-     hl_transport_resume_reading_method,
-     METH_NOARGS,
-     "resume_reading($self)\n--\n\nReceive again."},
-    {"_start_reading",
-     hl_transport_start_reading_method,
-     METH_NOARGS,
-     "_start_reading($self)\n--\n\nBegin to receive, if neither closed nor paused."},
-    {"is_closing",
-     hl_transport_is_closing_method,
-     METH_NOARGS,
-     "is_closing($self)\n--\n\nReturn True if the transport is closed or closing."},
+    HL_TRANSPORT_METHODS,
     {"close",
      reader_close,
      METH_NOARGS,
-     "close($self)\n--\n\nClose.  Not thread-safe.\n\n" ASYNCIO_PROTOCOL
+     "close($self)\n--\n\nClose.  Not thread-safe.\n\n" HL_ASYNCIO_PROTOCOL
      "BaseTransport.close"},
     {"_read_ready",
      reader_read_ready,
      METH_NOARGS,
      "_read_ready($self)\n--\n\nReceive once and tell the protocol."},
-    {"_call_connection_lost",
-     hl_transport_call_connection_lost_method,
-     METH_O,
-     "_call_connection_lost($self, exc, /)\n--\n\nTell the protocol, and give the file up."},
     {NULL, NULL, 0, NULL},
 };
 
-#define OBJECT(name, field)                                                            \
-    {name, hl_transport_get_object, NULL, NULL, (void *)offsetof(hl_transport, field)}
-#define FLAG(name, flag)                                                               \
-    {name, hl_transport_get_flag, NULL, NULL, (void *)(size_t)(flag)}
-
 static PyGetSetDef reader_getset[] = {
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
-    {"_extra", hl_transport_get_extra, hl_transport_set_extra, NULL, NULL},
-    {"_protocol",
-     hl_transport_get_protocol_attribute,
-     hl_transport_set_protocol_attribute,
-     NULL,
-     NULL},
-    OBJECT("_loop", loop),
+    HL_TRANSPORT_GETSET,
     {"_pipe",
      hl_transport_get_object,
      hl_pipe_set_file,
      NULL,
      (void *)offsetof(hl_transport, sock)},
-    FLAG("_closing", HL_TRANSPORT_CLOSING),
-    FLAG("_paused", HL_TRANSPORT_PAUSED),
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef reader_members[] = {
     {"_fileno", T_INT, offsetof(hl_transport, fd), READONLY, NULL},
-    {"__dictoffset__", T_PYSSIZET, offsetof(hl_transport, dict), READONLY, NULL},
-    {"__weaklistoffset__",
-     T_PYSSIZET,
-     offsetof(hl_transport, weakrefs),
-     READONLY,
-     NULL},
+    HL_TRANSPORT_MEMBERS,
     {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot reader_slots[] = {
-    {Py_tp_doc, "The reading end of a pipe.\n\n" ASYNCIO_PROTOCOL "ReadTransport"},
-    {Py_tp_traverse, hl_transport_traverse},
-    {Py_tp_clear, hl_transport_clear},
-    {Py_tp_dealloc, hl_transport_dealloc},
-    {Py_tp_finalize, hl_transport_finalize},
+    {Py_tp_doc, "The reading end of a pipe.\n\n" HL_ASYNCIO_PROTOCOL "ReadTransport"},
+    HL_TRANSPORT_SLOTS,
     {Py_tp_repr, reader_repr},
     {Py_tp_methods, reader_methods},
     {Py_tp_getset, reader_getset},

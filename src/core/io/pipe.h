@@ -8,7 +8,7 @@
 #ifndef HL_IO_PIPE_H
 #define HL_IO_PIPE_H
 
-#include "io/transport.h"
+#include "io/transport_face.h"
 
 int hl_pipe_types_init(PyObject *module, hl_state *state);
 

@@ -10,7 +10,6 @@
 #include "sched/cork.h"
 
 #include <errno.h>
-#include <structmember.h>
 
 static const char WRITE_ERROR[] = "Fatal write error on pipe transport";
 
@@ -285,29 +284,26 @@ writer_repr(PyObject *self)
 
 /* -- the type ------------------------------------------------------------------------------------------ */
 
-#define ASYNCIO_PROTOCOL                                                               \
-    "https://docs.python.org/3/library/asyncio-protocol.html#asyncio."
-
 static PyMethodDef writer_methods[] = {
     {"write",
      writer_write,
      METH_O,
      "write($self, data)\n--\n\nWrite data (bytes, bytearray or memoryview) at once; never "
-     "blocks.\n\nNot thread-safe.\n" ASYNCIO_PROTOCOL "WriteTransport.write"},
+     "blocks.\n\nNot thread-safe.\n" HL_ASYNCIO_PROTOCOL "WriteTransport.write"},
     {"write_eof",
      writer_write_eof,
      METH_NOARGS,
-     "write_eof($self)\n--\n\nClose after what is queued.\n\n" ASYNCIO_PROTOCOL
+     "write_eof($self)\n--\n\nClose after what is queued.\n\n" HL_ASYNCIO_PROTOCOL
      "WriteTransport.write_eof"},
     {"close",
      writer_write_eof,
      METH_NOARGS,
-     "close($self)\n--\n\nClose after what is queued.\n\n" ASYNCIO_PROTOCOL
+     "close($self)\n--\n\nClose after what is queued.\n\n" HL_ASYNCIO_PROTOCOL
      "BaseTransport.close"},
     {"abort",
      writer_abort,
      METH_NOARGS,
-     "abort($self)\n--\n\nClose now; what is queued is lost.\n\n" ASYNCIO_PROTOCOL
+     "abort($self)\n--\n\nClose now; what is queued is lost.\n\n" HL_ASYNCIO_PROTOCOL
      "WriteTransport.abort"},
     {"can_write_eof",
      writer_can_write_eof,
@@ -339,7 +335,7 @@ static PyMemberDef writer_members[] = {
 };
 
 static PyType_Slot writer_slots[] = {
-    {Py_tp_doc, "The writing end of a pipe.\n\n" ASYNCIO_PROTOCOL "WriteTransport"},
+    {Py_tp_doc, "The writing end of a pipe.\n\n" HL_ASYNCIO_PROTOCOL "WriteTransport"},
     {Py_tp_traverse, hl_transport_traverse},
     {Py_tp_clear, hl_transport_clear},
     {Py_tp_dealloc, hl_transport_dealloc},

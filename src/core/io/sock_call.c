@@ -365,7 +365,7 @@ sock_call_close(PyObject *self, PyObject *unused)
 
 static PyMethodDef sock_call_methods[] = {
     {"send", sock_call_send_method, METH_O, NULL},
-    {"throw", (PyCFunction)(void (*)(void))sock_call_throw, METH_FASTCALL, NULL},
+    {"throw", HL_FASTCALL(sock_call_throw), METH_FASTCALL, NULL},
     {"close", sock_call_close, METH_NOARGS, NULL},
     {"take", sock_call_take, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},

@@ -2,6 +2,7 @@
 #include "io/stream.h"
 
 #include "io/tls.h"
+#include "io/transport_face.h"
 #include "poll/socket.h"
 #include "py/error.h"
 #include "py/types.h"
@@ -225,9 +226,6 @@ stream_can_write_eof(PyObject *self, PyObject *unused)
     Py_RETURN_TRUE;
 }
 
-#define ASYNCIO_PROTOCOL                                                               \
-    "https://docs.python.org/3/library/asyncio-protocol.html#asyncio."
-
 static PyMethodDef stream_methods[] = {
     {"_read_ready",
      stream_read_ready,
@@ -242,29 +240,29 @@ static PyMethodDef stream_methods[] = {
      METH_O,
      "write($self, data)\n--\n\nSend data (bytes, bytearray or memoryview); never blocks.\n\n"
      "Within a callback of the loop what is written goes out when the callback ends.  Not\n"
-     "thread-safe.\n" ASYNCIO_PROTOCOL "WriteTransport.write"},
+     "thread-safe.\n" HL_ASYNCIO_PROTOCOL "WriteTransport.write"},
 #if HL_STREAMS_WRITE_LINES
     {"writelines",
      hl_stream_writelines,
      METH_O,
-     "writelines($self, list_of_data)\n--\n\nSend the pieces in order.\n\n" ASYNCIO_PROTOCOL
+     "writelines($self, list_of_data)\n--\n\nSend the pieces in order.\n\n" HL_ASYNCIO_PROTOCOL
      "WriteTransport.writelines"},
 #endif
     {"write_eof",
      hl_stream_write_eof,
      METH_NOARGS,
-     "write_eof($self)\n--\n\nEnd our direction of the stream after what is queued.\n\n" ASYNCIO_PROTOCOL
+     "write_eof($self)\n--\n\nEnd our direction of the stream after what is queued.\n\n" HL_ASYNCIO_PROTOCOL
      "WriteTransport.write_eof"},
     {"can_write_eof",
      stream_can_write_eof,
      METH_NOARGS,
-     "can_write_eof($self)\n--\n\nReturn True.\n\n" ASYNCIO_PROTOCOL
+     "can_write_eof($self)\n--\n\nReturn True.\n\n" HL_ASYNCIO_PROTOCOL
      "WriteTransport.can_write_eof"},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot stream_slots[] = {
-    {Py_tp_doc, "A connected stream socket.\n\n" ASYNCIO_PROTOCOL "Transport"},
+    {Py_tp_doc, "A connected stream socket.\n\n" HL_ASYNCIO_PROTOCOL "Transport"},
     {Py_tp_traverse, hl_transport_traverse},
     {Py_tp_clear, hl_transport_clear},
     {Py_tp_dealloc, hl_transport_dealloc},

@@ -299,40 +299,8 @@ hl_transport_low_water(const hl_transport *transport)
 int hl_flow_maybe_pause(hl_transport *transport);
 int hl_flow_maybe_resume(hl_transport *transport);
 
-/* -- what others need of the Python face (transport_type.c) ------------------------------ */
-
 /* The Python socket, made at first need; None once lost.  Borrowed, or NULL. */
 PyObject *hl_transport_socket(hl_transport *transport);
-
-/* Methods and getters for the tables of types that do not derive from _Transport. */
-PyObject *hl_transport_get_extra_info_method(PyObject *self, PyObject *const *args,
-                                             Py_ssize_t nargs, PyObject *kwnames);
-PyObject *hl_transport_set_protocol_method(PyObject *self, PyObject *protocol);
-PyObject *hl_transport_get_protocol_method(PyObject *self, PyObject *unused);
-PyObject *hl_transport_is_reading_method(PyObject *self, PyObject *unused);
-PyObject *hl_transport_pause_reading_method(PyObject *self, PyObject *unused);
-PyObject *hl_transport_resume_reading_method(PyObject *self, PyObject *unused);
-PyObject *hl_transport_start_reading_method(PyObject *self, PyObject *unused);
-PyObject *hl_transport_is_closing_method(PyObject *self, PyObject *unused);
-PyObject *hl_transport_call_connection_lost_method(PyObject *self, PyObject *exc);
-PyObject *hl_transport_get_extra(PyObject *self, void *closure);
-int hl_transport_set_extra(PyObject *self, PyObject *value, void *closure);
-PyObject *hl_transport_get_protocol_attribute(PyObject *self, void *closure);
-int hl_transport_set_protocol_attribute(PyObject *self, PyObject *value, void *closure);
-
-/* An owned object of the struct, None for NULL; closure is its offset. */
-PyObject *hl_transport_get_object(PyObject *self, void *closure);
-
-typedef enum {
-    HL_TRANSPORT_CLOSING,
-    HL_TRANSPORT_PAUSED,
-    HL_TRANSPORT_EOF,
-    HL_TRANSPORT_PROTOCOL_CONNECTED,
-    HL_TRANSPORT_PROTOCOL_PAUSED
-} hl_transport_flag;
-
-/* A flag as True or False; closure is an hl_transport_flag. */
-PyObject *hl_transport_get_flag(PyObject *self, void *closure);
 
 /* Imports what transports need, and makes the base type.  Returns 0 or -1. */
 int hl_transport_type_init(PyObject *module, hl_state *state);

@@ -4,6 +4,9 @@
 
 #include "py/compat.h"
 
+/* A function of a method table that takes its arguments by vectorcall. */
+#define HL_FASTCALL(function) (PyCFunction)(void (*)(void)) function
+
 /* A heap type of module from spec with one or two bases (second may be NULL; both NULL:
  * object).  Returns new, or NULL. */
 PyTypeObject *hl_type_new(PyObject *module, PyType_Spec *spec, PyTypeObject *first,

@@ -448,12 +448,12 @@ static PyMethodDef future_methods[] = {
      "set_exception($self, exception, /)\n--\n\nMark the future done with an exception.\n\n"
      "An instance or a class.  InvalidStateError if it is done already."},
     {"cancel",
-     (PyCFunction)(void (*)(void))future_cancel,
+     HL_FASTCALL(future_cancel),
      METH_FASTCALL | METH_KEYWORDS,
      "cancel($self, /, msg=None)\n--\n\nCancel the future and schedule its callbacks.\n\n"
      "Return False if it is done already, else True."},
     {"add_done_callback",
-     (PyCFunction)(void (*)(void))hl_future_add_done_callback,
+     HL_FASTCALL(hl_future_add_done_callback),
      METH_FASTCALL | METH_KEYWORDS,
      "add_done_callback($self, fn, /, *, context=<unrepresentable>)\n--\n\n"
      "Call fn(future) by the loop when the future is done, in context or a copy of the\n"

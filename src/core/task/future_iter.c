@@ -150,7 +150,7 @@ future_iter_traverse(PyObject *self, visitproc visit, void *arg)
 
 static PyMethodDef future_iter_methods[] = {
     {"send", future_iter_send_method, METH_O, NULL},
-    {"throw", (PyCFunction)(void (*)(void))future_iter_throw, METH_FASTCALL, NULL},
+    {"throw", HL_FASTCALL(future_iter_throw), METH_FASTCALL, NULL},
     {"close", future_iter_close, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };

@@ -368,7 +368,7 @@ HL_LOCKED_METHOD(task_get_context)
 
 static PyMethodDef task_methods[] = {
     {"cancel",
-     (PyCFunction)(void (*)(void))task_cancel,
+     HL_FASTCALL(task_cancel),
      METH_FASTCALL | METH_KEYWORDS,
      "cancel($self, /, msg=None)\n--\n\nAsk the task to cancel itself.\n\n"
      "CancelledError(msg) is thrown into its coroutine in the next turn.  Return False if\n"

@@ -1,0 +1,146 @@
+/* The Python face that types of transports have in common: methods, getters and rows for the
+ * tables of types, also of those that do not derive from _Transport.
+ *
+ * Names with an underscore are what asyncio's own code and real programs read.
+ * https://docs.python.org/3/library/asyncio-protocol.html#transports */
+#ifndef HL_IO_TRANSPORT_FACE_H
+#define HL_IO_TRANSPORT_FACE_H
+
+#include "io/transport.h"
+#include "py/types.h"
+
+#include <structmember.h>
+
+/* -- methods and getters ---------------------------------------------------------------------- */
+
+PyObject *hl_transport_get_extra_info_method(PyObject *self, PyObject *const *args,
+                                             Py_ssize_t nargs, PyObject *kwnames);
+PyObject *hl_transport_set_protocol_method(PyObject *self, PyObject *protocol);
+PyObject *hl_transport_get_protocol_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_is_reading_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_pause_reading_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_resume_reading_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_start_reading_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_is_closing_method(PyObject *self, PyObject *unused);
+PyObject *hl_transport_call_connection_lost_method(PyObject *self, PyObject *exc);
+PyObject *hl_transport_get_extra(PyObject *self, void *closure);
+int hl_transport_set_extra(PyObject *self, PyObject *value, void *closure);
+PyObject *hl_transport_get_protocol_attribute(PyObject *self, void *closure);
+int hl_transport_set_protocol_attribute(PyObject *self, PyObject *value, void *closure);
+
+/* An owned object of the struct, None for NULL; closure is its offset. */
+PyObject *hl_transport_get_object(PyObject *self, void *closure);
+
+typedef enum {
+    HL_TRANSPORT_CLOSING,
+    HL_TRANSPORT_PAUSED,
+    HL_TRANSPORT_EOF,
+    HL_TRANSPORT_PROTOCOL_CONNECTED,
+    HL_TRANSPORT_PROTOCOL_PAUSED
+} hl_transport_flag;
+
+/* A flag as True or False; closure is an hl_transport_flag. */
+PyObject *hl_transport_get_flag(PyObject *self, void *closure);
+
+/* The same of write_limits.c. */
+PyObject *hl_transport_get_write_buffer_limits(PyObject *self, PyObject *unused);
+PyObject *hl_transport_maybe_pause(PyObject *self, PyObject *unused);
+PyObject *hl_transport_maybe_resume(PyObject *self, PyObject *unused);
+PyObject *hl_transport_get_write_buffer_size(PyObject *self, PyObject *unused);
+PyObject *hl_transport_make_empty_waiter(PyObject *self, PyObject *unused);
+PyObject *hl_transport_reset_empty_waiter(PyObject *self, PyObject *unused);
+PyObject *hl_transport_set_write_buffer_limits(PyObject *self, PyObject *const *args,
+                                               Py_ssize_t nargs, PyObject *kwnames);
+PyObject *hl_transport_set_limits_only(PyObject *self, PyObject *const *args,
+                                       Py_ssize_t nargs, PyObject *kwnames);
+PyObject *hl_transport_get_high_water(PyObject *self, void *closure);
+PyObject *hl_transport_get_low_water(PyObject *self, void *closure);
+PyObject *hl_transport_get_empty_waiter(PyObject *self, void *closure);
+PyObject *hl_transport_get_buffer(PyObject *self, void *closure);
+
+/* -- rows of tables --------------------------------------------------------------------------- */
+
+#define HL_ASYNCIO_PROTOCOL                                                            \
+    "https://docs.python.org/3/library/asyncio-protocol.html#asyncio."
+#define HL_TRANSPORT_OBJECT(name, field)                                               \
+    {name, hl_transport_get_object, NULL, NULL, (void *)offsetof(hl_transport, field)}
+#define HL_TRANSPORT_FLAG(name, flag)                                                  \
+    {name, hl_transport_get_flag, NULL, NULL, (void *)(size_t)(flag)}
+
+/* A method without arguments that asyncio documents under the name in `documented`. */
+#define HL_TRANSPORT_METHOD(name, function, text, documented)                          \
+    {name,                                                                             \
+     function,                                                                         \
+     METH_NOARGS,                                                                      \
+     name "($self)\n--\n\n" text "\n\n" HL_ASYNCIO_PROTOCOL documented}
+
+#define HL_TRANSPORT_METHODS                                                              \
+    {"get_extra_info",                                                                    \
+     HL_FASTCALL(hl_transport_get_extra_info_method),                                     \
+     METH_FASTCALL | METH_KEYWORDS,                                                       \
+     "get_extra_info($self, name, default=None)\n--\n\n"                                  \
+     "Return information about the transport or its socket.\n\n" HL_ASYNCIO_PROTOCOL      \
+     "BaseTransport.get_extra_info"},                                                     \
+        {"set_protocol",                                                                  \
+         hl_transport_set_protocol_method,                                                \
+         METH_O,                                                                          \
+         "set_protocol($self, protocol)\n--\n\n"                                          \
+         "Call protocol from now on.\n\n" HL_ASYNCIO_PROTOCOL                             \
+         "BaseTransport.set_protocol"},                                                   \
+        HL_TRANSPORT_METHOD("get_protocol",                                               \
+                            hl_transport_get_protocol_method,                             \
+                            "Return the current protocol.",                               \
+                            "BaseTransport.get_protocol"),                                \
+        HL_TRANSPORT_METHOD("is_reading",                                                 \
+                            hl_transport_is_reading_method,                               \
+                            "Return True if the transport receives.",                     \
+                            "ReadTransport.is_reading"),                                  \
+        HL_TRANSPORT_METHOD("pause_reading",                                              \
+                            hl_transport_pause_reading_method,                            \
+                            "Receive nothing until resume_reading().",                    \
+                            "ReadTransport.pause_reading"),                               \
+        HL_TRANSPORT_METHOD("resume_reading",                                             \
+                            hl_transport_resume_reading_method,                           \
+                            "Receive again.",                                             \
+                            "ReadTransport.resume_reading"),                              \
+        HL_TRANSPORT_METHOD("is_closing",                                                 \
+                            hl_transport_is_closing_method,                               \
+                            "Return True if the transport is closed or closing.",         \
+                            "BaseTransport.is_closing"),                                  \
+        {"_start_reading",                                                                \
+         hl_transport_start_reading_method,                                               \
+         METH_NOARGS,                                                                     \
+         "_start_reading($self)\n--\n\nBegin to receive, if neither closed nor paused."}, \
+        {"_call_connection_lost",                                                         \
+         hl_transport_call_connection_lost_method,                                        \
+         METH_O,                                                                          \
+         "_call_connection_lost($self, exc, /)\n--\n\n"                                   \
+         "Tell the protocol, and give the descriptor up."}
+
+#define HL_TRANSPORT_GETSET                                                            \
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},        \
+        {"_extra", hl_transport_get_extra, hl_transport_set_extra, NULL, NULL},        \
+        {"_protocol",                                                                  \
+         hl_transport_get_protocol_attribute,                                          \
+         hl_transport_set_protocol_attribute,                                          \
+         NULL,                                                                         \
+         NULL},                                                                        \
+        HL_TRANSPORT_OBJECT("_loop", loop),                                            \
+        HL_TRANSPORT_FLAG("_closing", HL_TRANSPORT_CLOSING),                           \
+        HL_TRANSPORT_FLAG("_paused", HL_TRANSPORT_PAUSED)
+
+#define HL_TRANSPORT_MEMBERS                                                           \
+    {"__dictoffset__", T_PYSSIZET, offsetof(hl_transport, dict), READONLY, NULL},      \
+    {                                                                                  \
+        "__weaklistoffset__", T_PYSSIZET, offsetof(hl_transport, weakrefs), READONLY,  \
+            NULL                                                                       \
+    }
+
+#define HL_TRANSPORT_SLOTS                                                             \
+    {Py_tp_traverse, hl_transport_traverse}, {Py_tp_clear, hl_transport_clear},        \
+        {Py_tp_dealloc, hl_transport_dealloc},                                         \
+    {                                                                                  \
+        Py_tp_finalize, hl_transport_finalize                                          \
+    }
+
+#endif
