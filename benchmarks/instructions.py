@@ -9,7 +9,8 @@ same coroutine, which is the least that a step can cost; the ratio to it is what
 
 An echo is a message of 1 KiB that a Protocol writes back, on one of 10 connections, as in
 tcp_proto_1KiB_x10; instructions of the kernel are not seen.  The server in C beside it shows
-what the calls alone take.
+what the calls alone take.  --server names another one of servers.py, like tls or sock, and --size
+another size; what copies bytes by one instruction of the processor counts as one for each byte.
 """
 
 import argparse
@@ -29,7 +30,8 @@ from benchmarks.tasks import HUNDRED, yield_forever
 
 SOURCE = pathlib.Path(__file__).parent / "native" / "bare_steps.c"
 SHORT, LONG = 100, 300  # turns
-ECHO_CLIENT = ("--connections", "10", "--size", "1024")
+ECHO_CONNECTIONS = 10
+ECHO_SERVERS = ("proto", "proto_in_four", "streams", "sock", "tls")  # of servers.py
 ECHO_SHORT, ECHO_LONG = 1_000, 3_000  # messages
 BARE_SERVER = "C-epoll"
 
@@ -115,18 +117,19 @@ def instructions_per_step(directory, loop_name=None):
     return (long - short) / ((LONG - SHORT) * HUNDRED)
 
 
-def count_echoes(messages, directory, name):
+def count_echoes(messages, directory, name, kind="proto", size=1024):
     """Run a server under callgrind; return how many messages it echoed, and the count."""
     counts = pathlib.Path(directory) / f"{messages}.callgrind"
-    with load.running_server(name, "proto", callgrind(counts), environment(name)) as server:
-        echoed = load.exchange(server, messages, *ECHO_CLIENT)
+    client = ["--connections", str(ECHO_CONNECTIONS), "--size", str(size)]
+    with load.running_server(name, kind, callgrind(counts), environment(name)) as server:
+        echoed = load.exchange(server, messages, *client, tls=kind == "tls")
     return echoed, read_count(counts)
 
 
-def instructions_per_echo(directory, name):
+def instructions_per_echo(directory, name, *server):
     """The instructions of one echo by this loop, or by a server in C."""
-    short, short_count = count_echoes(ECHO_SHORT, directory, name)
-    long, long_count = count_echoes(ECHO_LONG, directory, name)
+    short, short_count = count_echoes(ECHO_SHORT, directory, name, *server)
+    long, long_count = count_echoes(ECHO_LONG, directory, name, *server)
     return (long_count - short_count) / (long - short)
 
 
@@ -143,12 +146,14 @@ def report_steps(loop_names):
             )
 
 
-def report_echoes(loop_names):
-    """Count and print, the server in C first."""
+def report_echoes(loop_names, kind, size):
+    """Count and print, the server in C first if there is one of this kind."""
+    bare = [BARE_SERVER] if kind in load.IN_C else []
     with tempfile.TemporaryDirectory() as directory:
-        for name in [BARE_SERVER, *loop_names]:
+        for name in [*bare, *loop_names]:
             try:
-                print(f"{name}: {instructions_per_echo(directory, name):.0f} instructions an echo")
+                count = instructions_per_echo(directory, name, kind, size)
+                print(f"{name}: {count:.0f} instructions an echo")
             except (load.LoadFailed, compiled.Missing) as reason:
                 print(f"{name}: {reason}")
 
@@ -157,13 +162,17 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m benchmarks.instructions", description=__doc__)
     parser.add_argument("what", nargs="?", choices=["step", "echo"], default="step")
     parser.add_argument("--loops", default="hotloop", metavar="NAME,...", help="loops (hotloop)")
+    parser.add_argument(
+        "--server", default="proto", choices=ECHO_SERVERS, help="of an echo (proto)"
+    )
+    parser.add_argument("--size", type=int, default=1024, help="bytes of an echo (1024)")
     # What the counted processes are started with.
     parser.add_argument("--turns", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--bare", metavar="DIRECTORY", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
         if options.what == "echo":
-            report_echoes(options.loops.split(","))
+            report_echoes(options.loops.split(","), options.server, options.size)
         elif options.turns is None:
             report_steps(options.loops.split(","))
         elif options.bare is None:

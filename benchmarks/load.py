@@ -128,10 +128,10 @@ def run_client(server, seconds, *client_options, tls=False):
     return _run_client(server, [*client_options, *measuring], 30 + 3 * seconds, tls)
 
 
-def exchange(server, messages, *client_options):
+def exchange(server, messages, *client_options, tls=False):
     """Exchange at least so many messages with the server; return how many it were."""
     arguments = [*client_options, "--messages", str(messages)]
-    return _run_client(server, arguments, EXCHANGE_LIMIT)["messages"]
+    return _run_client(server, arguments, EXCHANGE_LIMIT, tls)["messages"]
 
 
 def _run_client(server, arguments, limit, tls=False):

@@ -851,12 +851,13 @@ class TestInstructions:
         assert instructions.instructions_per_step("anywhere") == 1_644
 
     def test_echo_count_is_per_message_between_the_two_lengths(self, monkeypatch):
-        def count(messages, directory, name):
+        def count(messages, directory, name, kind="proto", size=1024):
             echoed = messages + 7
-            return echoed, 5_000_000 + echoed * 1_800
+            return echoed, 5_000_000 + echoed * (1_800 if kind == "proto" else size)
 
         monkeypatch.setattr(instructions, "count_echoes", count)
         assert instructions.instructions_per_echo("anywhere", "hotloop") == 1_800
+        assert instructions.instructions_per_echo("anywhere", "hotloop", "tls", 16384) == 16384
 
     @pytest.mark.timeout(60)
     def test_echoes_of_a_server_are_counted(self, tmp_path):
@@ -867,6 +868,16 @@ class TestInstructions:
         echoed, count = instructions.count_echoes(20, tmp_path, "C-epoll")
         assert 20 <= echoed < 40
         assert count > 10_000
+
+    @pytest.mark.timeout(120)
+    def test_echoes_over_tls_are_counted(self, tmp_path):
+        if not (shutil.which("valgrind") and shutil.which("openssl")):
+            with pytest.raises((instructions.ToolFailed, compiled.Missing), match="Debian"):
+                instructions.count_echoes(20, tmp_path, "asyncio", "tls", 4096)
+            return
+        echoed, count = instructions.count_echoes(20, tmp_path, "asyncio", "tls", 4096)
+        assert 20 <= echoed < 40
+        assert count > 10_000_000
 
     def test_without_valgrind_it_says_what_to_install(self, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
