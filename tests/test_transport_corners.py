@@ -435,3 +435,49 @@ def test_collected_transports_close_and_warn():
     value, reports = same(scenario)
     assert value == (True, [False, False])
     assert reports == []
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "127.1", "", "127.0.0.1\0", b"127.0.0.1"])
+@pytest.mark.parametrize("port", [1, True, "1", b"1", "", None, 0, -1, 70_000, 1.0])
+def test_connecting_to_numbers_ends_as_on_asyncio(host, port):
+    """Which of them are an address in numbers, and what those that cannot be connected to raise."""
+
+    def run(loop):
+        return outcome_of(
+            loop.run_until_complete, loop.create_connection(asyncio.Protocol, host, port)
+        )
+
+    assert_same_on_both(run)
+
+
+def test_connecting_to_numbers_takes_asyncios_turns():
+    """Step by step: connection_made(), a callback that was there before it, the awaiting task."""
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        log = []
+
+        class Client(asyncio.Protocol):
+            def connection_made(self, transport):
+                log.append("made")
+                loop.call_soon(log.append, "after made")
+
+        async def tick():
+            while "connected" not in log:
+                log.append("tick")
+                await asyncio.sleep(0)
+
+        def make():
+            log.append("factory")
+            loop.create_task(tick())
+            return Client()
+
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        transport, _ = await loop.create_connection(make, *server.sockets[0].getsockname())
+        log.append("connected")
+        transport.close()
+        server.close()
+        await server.wait_closed()
+        return log
+
+    same(scenario)

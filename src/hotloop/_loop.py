@@ -50,15 +50,6 @@ def _descriptor(file: Any) -> int:
     return selectors._fileobj_to_fd(file)  # type: ignore[attr-defined,no-any-return]
 
 
-def _numeric_address(protocol_factory: Any, host: Any = None, port: Any = None, *rest: Any) -> Any:
-    """Return what asyncio makes of a host and a port in numbers; None for all else."""
-    if rest or not isinstance(host, str):
-        return None
-    return base_events._ipaddr_info(  # type: ignore[attr-defined]
-        host, port, 0, socket.SOCK_STREAM, 0
-    )
-
-
 # From 3.15 on all callbacks of a connection run in one context.
 _TRANSPORTS_TAKE_CONTEXT = (
     "context" in selector_events.BaseSelectorEventLoop._make_socket_transport.__kwdefaults__  # type: ignore[attr-defined]
@@ -432,15 +423,42 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     async def create_connection(  # type: ignore[override]
         self, *args: Any, **kwargs: Any
     ) -> Any:
+        endpoint = None
         if (
-            not kwargs
+            len(args) == 3
+            and not kwargs
             and type(self) is Loop
             and not self._has_own_attributes
             and not self.get_debug()
         ):
-            address = _numeric_address(*args)
-            if address is not None:
-                return await self._connect(args[0], *address)
+            endpoint = self._numeric_endpoint(args[1], args[2])
+        if endpoint is None:
+            return await self._create_connection(*args, **kwargs)
+        # One address in numbers: what asyncio does then, without its detours.
+        family, address = endpoint
+        context = contextvars.copy_context() if _TRANSPORTS_TAKE_CONTEXT else None
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        try:
+            sock.setblocking(False)
+            connecting = self._try_sock_connect(sock, address)
+            if connecting is None:
+                await self.sock_connect(sock, address)
+            elif connecting is not True:
+                await connecting
+            protocol = args[0]()
+            waiter = self.create_future()
+        except BaseException:
+            sock.close()
+            raise
+        transport = self._make_socket_transport(sock, protocol, waiter, context=context)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return transport, protocol
+
+    async def _create_connection(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs.get("happy_eyeballs_delay") is None:
             return await super().create_connection(*args, **kwargs)
         # A race that is cancelled when one of its tasks has just won drops that task's socket.
@@ -455,28 +473,6 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         finally:
             sockets.clear()
             _RACING_SOCKETS.reset(token)
-
-    async def _connect(
-        self, protocol_factory: Any, family: int, kind: int, proto: int, _: str, address: Any
-    ) -> Any:
-        """Connect to one address in numbers: what asyncio does then, without its detours."""
-        options = {"context": contextvars.copy_context()} if _TRANSPORTS_TAKE_CONTEXT else {}
-        sock = socket.socket(family, kind, proto)
-        try:
-            sock.setblocking(False)
-            await self.sock_connect(sock, address)
-            protocol = protocol_factory()
-            waiter = self.create_future()
-        except BaseException:
-            sock.close()
-            raise
-        transport = self._make_socket_transport(sock, protocol, waiter, **options)
-        try:
-            await waiter
-        except BaseException:
-            transport.close()
-            raise
-        return transport, protocol
 
     @functools.wraps(base_events.BaseEventLoop.create_server)
     async def create_server(  # type: ignore[override]
@@ -523,12 +519,13 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         server: Any = None,
         context: Any = None,
     ) -> Any:
-        self._ensure_fd_no_transport(sock)
-        if not _is_plain_socket(sock, _STREAMS_USE):
-            options = {} if context is None else {"context": context}
-            return super()._make_socket_transport(  # type: ignore[misc]
-                sock, protocol, waiter, extra=extra, server=server, **options
-            )
+        if not self._is_free_socket(sock):
+            self._ensure_fd_no_transport(sock)
+            if not _is_plain_socket(sock, _STREAMS_USE):
+                options = {} if context is None else {"context": context}
+                return super()._make_socket_transport(  # type: ignore[misc]
+                    sock, protocol, waiter, extra=extra, server=server, **options
+                )
         return self._make_stream(sock, protocol, waiter, extra, server, context)
 
     def _make_datagram_transport(

@@ -10,6 +10,8 @@
 #include "api/run.h"
 #include "base/clock.h"
 #include "io/numeric.h"
+#include "io/plain_socket.h"
+#include "io/sock_call.h"
 #include "io/sock_methods.h"
 #include "py/types.h"
 #include "sched/cork.h"
@@ -463,6 +465,22 @@ loop_numeric_addresses(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     return hl_numeric_addresses((hl_loop *)self, args);
 }
 
+static PyObject *
+loop_numeric_endpoint(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return check_two_arguments("_numeric_endpoint", nargs) < 0
+               ? NULL
+               : hl_numeric_endpoint(((hl_loop *)self)->state, args[0], args[1]);
+}
+
+static PyObject *
+loop_is_free_socket(PyObject *self, PyObject *sock)
+{
+    hl_loop *loop = (hl_loop *)self;
+    int fd = hl_plain_socket_fd(loop->state, sock);
+    return PyBool_FromLong(fd >= 0 && hl_sock_is_free(loop, fd));
+}
+
 /* -- tables ----------------------------------------------------------------------------------------- */
 
 #define ASYNCIO_LOOP                                                                   \
@@ -629,6 +647,15 @@ static PyMethodDef loop_methods[] = {
      METH_FASTCALL,
      "_numeric_addresses($self, host, port, family, type, proto, flags, /)\n--\n\nWhat "
      "getaddrinfo() answers, or None: to be asked in the executor."},
+    {"_numeric_endpoint",
+     HL_FASTCALL(loop_numeric_endpoint),
+     METH_FASTCALL,
+     "_numeric_endpoint($self, host, port, /)\n--\n\n(family, address) of what is numbers, or "
+     "None."},
+    {"_is_free_socket",
+     loop_is_free_socket,
+     METH_O,
+     "_is_free_socket($self, sock, /)\n--\n\nWhether sock is plain and no transport's."},
     {"_begin_sock_call",
      loop_begin_sock_call,
      METH_O,

@@ -163,6 +163,23 @@ address_of(const numeric_query *query)
     return Py_BuildValue("(siii)", query->text, query->port, 0, 0);
 }
 
+static PyObject *
+family_of(const hl_state *state, const numeric_query *query)
+{
+    return query->family == AF_INET ? state->AF_INET_member : state->AF_INET6_member;
+}
+
+PyObject *
+hl_numeric_endpoint(const hl_state *state, PyObject *host, PyObject *port)
+{
+    numeric_query query = {.asked_family = AF_UNSPEC};
+    if (!get_port(port, &query.port) || !get_address(state, host, &query)) {
+        return Py_NewRef(Py_None);
+    }
+    const char *format = query.family == AF_INET ? "(O(Oi))" : "(O(Oiii))";
+    return Py_BuildValue(format, family_of(state, &query), host, query.port, 0, 0);
+}
+
 PyObject *
 hl_numeric_addresses(hl_loop *loop, PyObject *const *arguments)
 {
@@ -180,8 +197,7 @@ hl_numeric_addresses(hl_loop *loop, PyObject *const *arguments)
                     query.asked_proto) < 0) {
         return NULL;
     }
-    PyObject *family =
-        query.family == AF_INET ? state->AF_INET_member : state->AF_INET6_member;
+    PyObject *family = family_of(state, &query);
     PyObject *type = query.type == SOCK_STREAM ? state->SOCK_STREAM_member
                                                : state->SOCK_DGRAM_member;
     PyObject *address = address_of(&query);

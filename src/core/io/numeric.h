@@ -19,4 +19,8 @@ int hl_numeric_init(hl_state *state);
  * raised. */
 PyObject *hl_numeric_addresses(hl_loop *loop, PyObject *const *arguments);
 
+/* What create_connection() makes of a host and a port that are numbers, without asking
+ * getaddrinfo: (family, address).  None for all else.  New, or NULL. */
+PyObject *hl_numeric_endpoint(const hl_state *state, PyObject *host, PyObject *port);
+
 #endif

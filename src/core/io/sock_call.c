@@ -74,14 +74,20 @@ may_have_python_transport(const hl_loop *loop, int fd)
     return may_have;
 }
 
-/* RuntimeError if a transport owns fd. */
-static int
-check_no_transport(hl_loop *loop, int fd)
+bool
+hl_sock_is_free(hl_loop *loop, int fd)
 {
     PyObject *transport = hl_watch_transport(loop, fd);
     bool is_free = transport == NULL && !may_have_python_transport(loop, fd);
     Py_XDECREF(transport);
-    if (is_free) {
+    return is_free;
+}
+
+/* RuntimeError if a transport owns fd. */
+static int
+check_no_transport(hl_loop *loop, int fd)
+{
+    if (hl_sock_is_free(loop, fd)) {
         return 0;
     }
     PyObject *result =

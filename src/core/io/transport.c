@@ -8,6 +8,7 @@
 #include "sched/cork.h"
 #include "sched/handle.h"
 #include "sched/watch.h"
+#include "task/future.h"
 #include "task/future_callbacks.h"
 
 /* -- life ---------------------------------------------------------------------------------- */
@@ -407,12 +408,32 @@ transport_read_soon(hl_transport *transport)
         loop, run_start_reading, Py_NewRef((PyObject *)transport), context);
 }
 
+/* hl_run of the entry that wakes a native future. */
+static int
+run_wake(hl_loop *loop, PyObject *owner, PyObject *unused)
+{
+    hl_future *waiter = (hl_future *)owner;
+    int error = 0;
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop);
+    }
+    Py_BEGIN_CRITICAL_SECTION(owner);
+    if (waiter->state == HL_PENDING) {
+        error = hl_future_set_result_lock_held(loop->state, waiter, Py_None);
+    }
+    Py_END_CRITICAL_SECTION();
+    return error;
+}
+
 /* waiter.set_result(None) unless it was cancelled, soon. */
 static int
 transport_wake_soon(hl_transport *transport, PyObject *waiter)
 {
     hl_loop *loop = transport->loop;
     hl_state *state = loop->state;
+    if (hl_loop_is_direct(loop) && Py_IS_TYPE(waiter, state->FutureType)) {
+        return hl_loop_push(loop, run_wake, Py_NewRef(waiter), NULL);
+    }
     PyObject *call = PyObject_CallFunctionObjArgs(
         state->partial, state->set_result_unless_cancelled, waiter, Py_None, NULL);
     int error =
