@@ -5,6 +5,7 @@ outside with a plain socket.
 """
 
 import asyncio
+import contextvars
 import errno
 import gc
 import os
@@ -488,6 +489,32 @@ def test_error_received_that_raises_on_receiving(loop, endpoints, loop_reports):
     assert isinstance(report["exception"], ZeroDivisionError)
 
 
+def test_error_received_runs_in_the_context_of_sendto(loop, endpoints):
+    """The very context, also if what is held back leaves later, and one callback has several."""
+    variable = contextvars.ContextVar("variable", default="nothing")
+    bad = ("127.255.255.255", 9)
+
+    class Seeing(Recorder):
+        def error_received(self, error):
+            super().error_received(error)
+            seen.append(variable.get())
+            variable.set(f"{variable.get()}, told")
+
+    seen = []
+    transport, _ = endpoints.make(LOCALHOST, protocol=Seeing())
+    contexts = [contextvars.copy_context() for _ in range(3)]
+
+    def send():
+        for number, context in enumerate(contexts):
+            context.run(variable.set, f"{number}")
+            context.run(transport.sendto, b"x", bad)
+            context.run(transport.sendto, b"y", bad)
+
+    in_callback(loop, send)
+    assert seen == ["0", "0, told", "1", "1, told", "2", "2, told"]
+    assert [context[variable] for context in contexts] == [f"{n}, told, told" for n in range(3)]
+
+
 @known_difference("Sockets")
 def test_a_datagram_that_fails_is_told_when_the_callback_ends():
     """What `sendto()` of a datagram transport is given within a callback leaves when the callback
@@ -521,6 +548,32 @@ def test_a_datagram_that_fails_is_told_when_the_callback_ends():
         1,
         ["Exception in callback _SelectorDatagramTransport._sendto_ready()"],
     )
+
+
+@known_difference("Sockets")
+def test_errors_of_one_callback_are_told_as_one():
+    """Datagrams of one size that a callback sends through a datagram transport with a remote
+    address leave as one buffer, so that they have one error if nobody listens there. On asyncio
+    each has its own system call, and every second one is refused with the error of the one
+    before."""
+
+    def scenario(loop):
+        endpoints = Endpoints(loop)
+        transport, protocol = endpoints.make(remote_addr=closed_port(endpoints))
+
+        def send():
+            for _ in range(8):
+                transport.sendto(b"x")
+
+        in_callback(loop, send)
+        until(loop, lambda: protocol.errors)
+        run_briefly(loop, 3)
+        endpoints.close()
+        return len(protocol.errors)
+
+    theirs, ours = (outcome_on(name, scenario)[1] for name in ("asyncio", "hotloop"))
+    assert theirs == 4
+    assert 1 <= ours < theirs
 
 
 # -- flow control and the end ----------------------------------------------------------------------

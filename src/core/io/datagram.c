@@ -25,6 +25,7 @@ shared_free(void *memory)
     hl_datagram_shared *shared = memory;
     hl_address_cache_clear(&shared->addresses);
     hl_datagram_batch_free(shared->batch);
+    Py_XDECREF(shared->context);
     PyMem_Free(shared);
 }
 

@@ -30,6 +30,8 @@ typedef struct {
     /* Receivers of what is held back, by the index in loop->corked_spans; length 0: the
      * socket is connected. */
     hl_inet_address receivers[HL_DATAGRAM_LIMIT];
+    /* Owned: the context that what is held back was sent in; NULL if nothing is, or none. */
+    PyObject *context;
 } hl_datagram_shared;
 
 static inline hl_datagram *

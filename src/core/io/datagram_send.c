@@ -14,6 +14,7 @@
 
 #include "io/outgoing.h"
 #include "py/args.h"
+#include "py/context.h"
 #include "sched/cork.h"
 #include "sched/handle.h"
 
@@ -165,6 +166,27 @@ send_held(hl_loop *loop, hl_transport *transport, const held_datagram *held,
     return result;
 }
 
+/* send_held in the context that sendto() was called in: error_received() runs there, and what
+ * waits for room is watched from there. */
+static int
+send_held_in(PyObject *context, hl_loop *loop, hl_transport *transport,
+             const held_datagram *held, size_t count, int error)
+{
+    bool is_entered = false;
+    if (context != NULL && context != hl_context_current()) {
+        is_entered = PyContext_Enter(context) == 0;
+        PyErr_Clear(); /* RuntimeError: it was entered further out, and we are within it */
+    }
+    int result = send_held(loop, transport, held, count, error);
+    if (result == 0 && hl_transport_is_queued(transport)) {
+        result = hl_flow_maybe_pause(transport);
+    }
+    if (is_entered && PyContext_Exit(context) < 0) {
+        result = -1;
+    }
+    return result;
+}
+
 /* Whether the kernel may cut datagrams out of one buffer, asked at the first need. */
 static bool
 may_segment(hl_transport *transport, size_t count)
@@ -198,7 +220,9 @@ int
 hl_datagram_flush(hl_loop *loop, PyObject *self)
 {
     hl_transport *transport = hl_transport_of(self);
-    const hl_datagram_shared *shared = loop->shared;
+    hl_datagram_shared *shared = loop->shared;
+    PyObject *context = shared->context;
+    shared->context = NULL;
     const hl_spans *corked = &loop->corked_spans;
     hl_datagram_out datagrams[HL_DATAGRAM_LIMIT];
     held_datagram held[HL_DATAGRAM_LIMIT];
@@ -215,16 +239,15 @@ hl_datagram_flush(hl_loop *loop, PyObject *self)
     int sent = transport->is_lost ? (int)corked->count
                                   : send_many(transport, datagrams, corked->count);
     size_t count = take_held(loop, sent > 0 ? (size_t)sent : 0, held);
-    if (count == 0) {
-        return 0;
+    int error = 0;
+    if (count > 0) {
+        error =
+            send_held_in(context, loop, transport, held, count, sent < 0 ? sent : 0);
     }
-    int error = send_held(loop, transport, held, count, sent < 0 ? sent : 0);
     for (size_t i = 0; i < count; i++) {
         Py_DECREF(held[i].owner);
     }
-    if (error == 0 && hl_transport_is_queued(transport)) {
-        error = hl_flow_maybe_pause(transport);
-    }
+    Py_XDECREF(context);
     return error;
 }
 
@@ -243,6 +266,9 @@ hold_back(hl_transport *transport, const hl_outgoing *piece,
     }
     assert(index < HL_DATAGRAM_LIMIT);
     shared->receivers[index] = *receiver;
+    if (index == 0) {
+        Py_XSETREF(shared->context, Py_XNewRef(hl_context_current()));
+    }
     if (hl_cork_push(loop,
                      (PyObject *)transport,
                      hl_datagram_flush,
@@ -359,6 +385,21 @@ send_past_cork(hl_transport *transport, const hl_outgoing *piece, PyObject *addr
     return transport->is_lost ? 0 : queue_piece(transport, piece, address);
 }
 
+/* Send what other transports hold back, and what this one does from another context.  Returns
+ * 0 or -1. */
+static int
+flush_before(hl_transport *transport)
+{
+    hl_loop *loop = transport->loop;
+    if (hl_cork_flush_others(loop, (PyObject *)transport) < 0) {
+        return -1;
+    }
+    const hl_datagram_shared *shared = hl_datagram_shared_of(loop);
+    return shared != NULL && shared->context != hl_context_current()
+               ? hl_cork_flush_own(loop, (PyObject *)transport)
+               : 0;
+}
+
 /* sendto() with checked arguments.  User code runs in hooks and in what is flushed. */
 static int
 send_piece(hl_transport *transport, const hl_outgoing *piece, PyObject *address)
@@ -374,8 +415,7 @@ send_piece(hl_transport *transport, const hl_outgoing *piece, PyObject *address)
             return result < 0 ? -1 : 0;
         }
     }
-    if (!transport->is_lost &&
-        hl_cork_flush_others(transport->loop, (PyObject *)transport) < 0) {
+    if (!transport->is_lost && flush_before(transport) < 0) {
         return -1;
     }
     if (!is_dropping(transport) && !hl_transport_is_queued(transport)) {

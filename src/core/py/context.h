@@ -26,12 +26,19 @@ typedef struct {
 /* Check the struct and set state->empty_context, or leave it NULL.  Returns 0 or -1. */
 int hl_context_init(hl_state *state);
 
+/* The current context: borrowed; NULL where none was entered yet. */
+static inline PyObject *
+hl_context_current(void)
+{
+    return PyThreadState_Get()->context;
+}
+
 /* A copy of the current context, or the marker for an empty one.  New, or NULL. */
 static inline PyObject *
 hl_context_copy_current(const hl_state *state)
 {
     PyObject *marker = state->empty_context;
-    const hl_context *current = (hl_context *)PyThreadState_Get()->context;
+    const hl_context *current = (hl_context *)hl_context_current();
     if (marker != NULL && current != NULL && current->vars == state->empty_vars) {
         return Py_NewRef(marker);
     }
