@@ -61,6 +61,9 @@
 #define HL_FREE_THREADED 0
 #endif
 
+/* asyncio's own tasks and futures have locks where there is no GIL to be one. */
+#define HL_STOCK_TASKS_ARE_LOCKED (!HL_FREE_THREADED || PY_VERSION_HEX >= 0x030E0000)
+
 /* Freelists are off where objects of one type die on many threads at once, and in builds
  * that look for use after free. */
 #ifndef HL_FREELISTS

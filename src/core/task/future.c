@@ -7,6 +7,7 @@
 #include "py/types.h"
 #include "task/future_callbacks.h"
 #include "task/future_iter.h"
+#include "task/locked.h"
 
 /* -- life -------------------------------------------------------------------------------- */
 
@@ -463,11 +464,28 @@ static PyMethodDef future_methods[] = {
      METH_O,
      "remove_done_callback($self, fn, /)\n--\n\nRemove every callback equal to fn; return "
      "their number."},
+#if !HL_STOCK_TASKS_ARE_LOCKED
+    {"exception",
+     hl_locked_exception,
+     METH_NOARGS,
+     "exception($self, /)\n--\n\nReturn the exception that was set, or None."},
+    {"_make_cancelled_error",
+     hl_locked_make_cancelled_error,
+     METH_NOARGS,
+     "_make_cancelled_error($self, /)\n--\n\nReturn the CancelledError to raise."},
+#endif
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef future_getset[] = {
     {"_callbacks", hl_future_get_callbacks, NULL, NULL, NULL},
+#if !HL_STOCK_TASKS_ARE_LOCKED
+    {"_cancel_message",
+     hl_locked_get_cancel_message,
+     hl_locked_set_cancel_message,
+     NULL,
+     NULL},
+#endif
     {NULL, NULL, NULL, NULL, NULL},
 };
 

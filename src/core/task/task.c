@@ -7,6 +7,7 @@
 #include "py/types.h"
 #include "task/eager.h"
 #include "task/future.h"
+#include "task/locked.h"
 #include "task/registry.h"
 #include "task/step.h"
 
@@ -392,7 +393,33 @@ static PyMethodDef task_methods[] = {
      task_set_exception,
      METH_O,
      "set_exception($self, exception, /)\n--\n\nRaise RuntimeError: only the coroutine does."},
+#if !HL_STOCK_TASKS_ARE_LOCKED
+    {"get_name",
+     hl_locked_get_name,
+     METH_NOARGS,
+     "get_name($self, /)\n--\n\nReturn the name of the task."},
+    {"set_name",
+     hl_locked_set_name,
+     METH_O,
+     "set_name($self, value, /)\n--\n\nSet the name of the task to str(value)."},
+    {"cancelling",
+     hl_locked_cancelling,
+     METH_NOARGS,
+     "cancelling($self, /)\n--\n\nReturn the number of requests to cancel the task."},
+    {"uncancel",
+     hl_locked_uncancel,
+     METH_NOARGS,
+     "uncancel($self, /)\n--\n\nTake one request to cancel back; return the number left."},
+#endif
     {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef task_getset[] = {
+#if !HL_STOCK_TASKS_ARE_LOCKED
+    {"_coro", hl_locked_get_coro, NULL, NULL, NULL},
+    {"_fut_waiter", hl_locked_get_waiter, NULL, NULL, NULL},
+#endif
+    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot task_slots[] = {
@@ -409,6 +436,7 @@ static PyType_Slot task_slots[] = {
     {Py_tp_dealloc, task_dealloc},
     {Py_tp_finalize, task_finalize}, /* here, so that subclasses find it as __del__ */
     {Py_tp_methods, task_methods},
+    {Py_tp_getset, task_getset},
     {0, NULL},
 };
 
