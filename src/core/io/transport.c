@@ -506,12 +506,12 @@ hl_transport_watch(hl_transport *transport, int kind, PyObject *context)
     }
     if (is_read) {
         transport->is_read_watched = true;
-        transport->read_since = loop->turn_number;
+        transport->read_since = hl_loop_turn_number(loop);
         Py_XSETREF(transport->read_context, context);
     }
     else {
         transport->is_write_watched = true;
-        transport->rare->write_since = loop->turn_number;
+        transport->rare->write_since = hl_loop_turn_number(loop);
         Py_XSETREF(transport->rare->write_context, context);
     }
     return 0;

@@ -175,7 +175,8 @@ int hl_transport_set_protocol(hl_transport *transport, PyObject *protocol);
 static inline bool
 hl_transport_is_read_stale(const hl_loop *loop, const hl_transport *transport)
 {
-    return !transport->is_read_watched || transport->read_since == loop->turn_number;
+    return !transport->is_read_watched ||
+           transport->read_since == hl_loop_turn_number(loop);
 }
 
 /* The same of a write event. */
@@ -183,7 +184,7 @@ static inline bool
 hl_transport_is_write_stale(const hl_loop *loop, const hl_transport *transport)
 {
     return !transport->is_write_watched ||
-           transport->rare->write_since == loop->turn_number;
+           transport->rare->write_since == hl_loop_turn_number(loop);
 }
 
 /* Watch for kind (HL_POLL_*); context is stolen, NULL: a copy of the current one.  Returns

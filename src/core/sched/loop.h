@@ -115,7 +115,7 @@ typedef struct hl_loop {
     unsigned instance_overrides;
     unsigned int type_version; /* of the type when `overrides` was computed */
 
-    uint32_t turn_number; /* counts turns; wraps around */
+    uint32_t turn_number; /* atomic: counts turns; wraps around */
     unsigned long
         owner; /* atomic: thread that runs the loop, 0 while it does not run */
     bool is_debug;
@@ -158,6 +158,13 @@ static inline bool
 hl_loop_is_closed(const hl_loop *loop)
 {
     return __atomic_load_n(&loop->is_closed, __ATOMIC_RELAXED);
+}
+
+/* The number of the turn.  Any thread may ask. */
+static inline uint32_t
+hl_loop_turn_number(const hl_loop *loop)
+{
+    return __atomic_load_n(&loop->turn_number, __ATOMIC_RELAXED);
 }
 
 /* True if object is a loop of ours.  Borrowed cast. */

@@ -367,7 +367,7 @@ hl_loop_turn(hl_loop *loop)
         return -1;
     }
     int count = turn_collect(loop, timeout_ns, events);
-    loop->turn_number++;
+    __atomic_store_n(&loop->turn_number, loop->turn_number + 1, __ATOMIC_RELAXED);
     if (count < 0 || hl_inbox_drain(loop) < 0 ||
         hl_watch_dispatch(loop, events, count) < 0 || turn_expire_timers(loop) < 0) {
         return -1;
