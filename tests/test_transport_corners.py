@@ -456,11 +456,16 @@ def test_connecting_to_numbers_takes_asyncios_turns():
     async def scenario():
         loop = asyncio.get_running_loop()
         log = []
+        ended = loop.create_future()
 
         class Client(asyncio.Protocol):
             def connection_made(self, transport):
                 log.append("made")
                 loop.call_soon(log.append, "after made")
+
+        class Served(asyncio.Protocol):
+            def connection_lost(self, error):
+                ended.set_result(None)
 
         async def tick():
             while "connected" not in log:
@@ -472,10 +477,11 @@ def test_connecting_to_numbers_takes_asyncios_turns():
             loop.create_task(tick())
             return Client()
 
-        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+        server = await loop.create_server(Served, "127.0.0.1", 0)
         transport, _ = await loop.create_connection(make, *server.sockets[0].getsockname())
         log.append("connected")
         transport.close()
+        await ended
         server.close()
         await server.wait_closed()
         return log
