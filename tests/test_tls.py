@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.certificates import certificate_file, client_context, server_context
-from support.differential import FACTORIES
+from support.differential import FACTORIES, outcome_of
 from support.known_differences import known_difference
 from support.protocols import BufferedRecorder, Recorder, link, settle, until
 from support.tls_peer import Peer, peer_of
@@ -1350,3 +1350,29 @@ def test_a_connection_that_fails_in_the_handshake_leaves_nothing(loop, version):
         warnings.simplefilter("error")
         loop.run_until_complete(main())
     assert sys.exc_info() == (None, None, None)
+
+
+def test_the_end_of_a_run_ends_a_handshake():
+    """What accepts is a task, as on asyncio: asyncio.run() cancels it, and that is what closes."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        made = loop.create_future()
+
+        def make():
+            made.set_result(None)
+            return asyncio.Protocol()
+
+        server = await loop.create_server(make, "127.0.0.1", 0, ssl=server_context())
+        client = socket.create_connection(server.sockets[0].getsockname(), timeout=5)
+        await made
+        server.close()
+        return client
+
+    seen = {}
+    for name, factory in FACTORIES.items():
+        with asyncio.Runner(loop_factory=factory) as runner:
+            client = runner.run(main())
+        with client:
+            seen[name] = outcome_of(client.recv, 1)
+    assert seen["hotloop"] == seen["asyncio"] == ("returned", b"")
