@@ -112,6 +112,14 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def reports_out_of_garbage_collection():
+    """Do the same after each file: pytest keeps the reports of all tests that have run."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
     """Remember for the fixtures' teardown whether the test itself has failed."""
