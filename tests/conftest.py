@@ -96,14 +96,16 @@ def pytest_collection_modifyitems(config, items):
     chosen = os.environ.get("HOTLOOP_TEST_LOOP")
     if chosen:
         excluded = [item for item in items if loop_name(item) not in (None, chosen)]
-        items[:] = [item for item in items if item not in excluded]
+        items[:] = [item for item in items if loop_name(item) in (None, chosen)]
         config.hook.pytest_deselected(items=excluded)
 
 
 def loop_name(item):
     """Return the name of the loop an item runs on, or None where that is the test's business."""
-    callspec = getattr(item, "callspec", None)
-    return callspec.params.get("loop_factory") if callspec is not None else None
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    # A `kind` of types, or a loop's name, that a test is about; mixed kinds are about both.
+    names = [params.get("loop_factory"), str(params.get("kind"))]
+    return next((name for name in names if name in LOOPS), None)
 
 
 def pytest_collection_finish():
