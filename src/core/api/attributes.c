@@ -161,7 +161,7 @@ set_thread_id(PyObject *self, PyObject *value, void *closure)
             return -1;
         }
     }
-    __atomic_store_n(&((hl_loop *)self)->owner, owner, __ATOMIC_RELAXED);
+    __atomic_store_n(&((hl_loop *)self)->owner, owner, __ATOMIC_RELEASE);
     return 0;
 }
 

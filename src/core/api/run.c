@@ -167,14 +167,15 @@ static int
 run_cleanup(hl_loop *loop, PyObject *old_hooks)
 {
     PyObject *exception = PyErr_GetRaisedException();
-    loop->is_stopping = false;
-    __atomic_store_n(&loop->owner, 0, __ATOMIC_RELEASE);
+    bool was_wakeup_prepared = loop->is_wakeup_prepared;
+    loop->is_stopping = loop->is_wakeup_prepared = false;
     hl_handle_track_queued(loop);
+    /* From here on another thread may run the loop. */
+    __atomic_store_n(&loop->owner, 0, __ATOMIC_RELEASE);
     keep_first_exception(&exception, set_running_loop(loop, Py_None));
     keep_first_exception(&exception, track_origins(loop, false));
     keep_first_exception(&exception, restore_asyncgen_hooks(loop, old_hooks));
-    if (loop->is_wakeup_prepared) {
-        loop->is_wakeup_prepared = false;
+    if (was_wakeup_prepared) {
         keep_first_exception(&exception,
                              call_and_drop(PyObject_CallMethodNoArgs(
                                  (PyObject *)loop, loop->state->str._after_block)));

@@ -146,11 +146,12 @@ typedef struct hl_loop {
     struct hl_loop *previous;
 } hl_loop;
 
-/* The thread that runs the loop, 0 if none does.  Any thread may ask. */
+/* The thread that runs the loop, 0 if none does.  Any thread may ask; who learns that none
+ * does sees everything that the last one wrote. */
 static inline unsigned long
 hl_loop_owner(const hl_loop *loop)
 {
-    return __atomic_load_n(&loop->owner, __ATOMIC_RELAXED);
+    return __atomic_load_n(&loop->owner, __ATOMIC_ACQUIRE);
 }
 
 /* Any thread may ask; what it does then may still meet a loop that was closed meanwhile. */
