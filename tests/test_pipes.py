@@ -14,6 +14,7 @@ import pty
 import re
 import select
 import socket
+import sys
 import tty
 import weakref
 
@@ -257,6 +258,7 @@ def test_data_then_the_end():
     assert data == b"last words"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11, 4), reason="needs Python 3.11.4: is_reading()")
 def test_pause_and_resume():
     async def scenario(loop):
         async with reader(loop) as (transport, protocol, far):

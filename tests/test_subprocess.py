@@ -415,6 +415,8 @@ def descriptors_left(count):
 @pytest.mark.parametrize("left", range(9))
 def test_too_few_descriptors(loop, left):
     """However far the start comes: an OSError and nothing left, or a child that runs."""
+    if left in (2, 3) and sys.version_info < (3, 11, 4):
+        pytest.skip("needs Python 3.11.4: Popen leaves its first pipe open when the second fails")
 
     async def scenario():
         await asyncio.sleep(0)
