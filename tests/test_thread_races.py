@@ -172,6 +172,44 @@ def test_one_loop_started_by_several_threads():
     assert len(most) == THREADS * ROUNDS and set(most) == {1}
 
 
+class CountingLoop(hotloop.Loop):
+    """Counts what is set up before a run first waits, and undone at its end."""
+
+    prepared = undone = 0
+
+    def _prepare_to_block(self):
+        self.prepared += 1
+        super()._prepare_to_block()
+
+    def _after_block(self):
+        self.undone += 1
+        super()._after_block()
+
+
+def test_a_run_that_ends_undoes_nothing_of_the_next_one(monkeypatch):
+    """Another thread runs the loop as soon as it may, while the first one is still at its end."""
+    loop = CountingLoop()
+    original = asyncio.events._set_running_loop
+    second = threading.Thread(target=loop.run_forever)
+
+    def set_running_loop(running):
+        original(running)
+        if running is None and second.ident is None:
+            second.start()
+            while not loop.prepared:
+                second.join(0.001)
+
+    monkeypatch.setattr(asyncio.events, "_set_running_loop", set_running_loop)
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    counts = [(loop.prepared, loop.undone)]
+    loop.call_soon_threadsafe(loop.stop)
+    second.join(BOUND)
+    counts.append((loop.prepared, loop.undone))
+    loop.close()
+    assert counts == [(1, 0), (1, 1)]
+
+
 @pytest.mark.timeout(60)
 def test_a_loop_closed_while_threads_call_it():
     """They are told that it is closed, and write to no descriptor that another file has by then."""
