@@ -1082,6 +1082,9 @@ def test_bytes_that_came_before_start_tls_are_the_handshakes(loop, contexts):
     assert loop.run_until_complete(main()) is MOVES_EARLY_BYTES
 
 
+@pytest.mark.skipif(
+    sys.version_info < (3, 11, 4), reason="needs Python 3.11.4: abort() of a closed transport"
+)
 def test_tls_in_tls(loop, contexts):
     async def upgrade(transport, protocol, context, **options):
         inner = await loop.start_tls(transport, protocol, context, **options)
