@@ -83,7 +83,7 @@ EXCLUSIONS = (
         "test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",
         NOT_OURS,
         "Looks into asyncio's selector transport (_read_ready_cb) and exchanges its socket.",
-        versions=("3.14", "3.15"),
+        versions=("3.13", "3.14", "3.15"),
     ),
     Exclusion(
         "test_free_threading.Test*PyFreeThreading."
