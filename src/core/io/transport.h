@@ -187,6 +187,9 @@ hl_transport_is_write_stale(const hl_loop *loop, const hl_transport *transport)
            transport->rare->write_since == hl_loop_turn_number(loop);
 }
 
+/* A context for events: that of all callbacks, or a copy of the current one.  New, or NULL. */
+PyObject *hl_transport_event_context(const hl_transport *transport);
+
 /* Watch for kind (HL_POLL_*); context is stolen, NULL: a copy of the current one.  Returns
  * 0 or -1. */
 int hl_transport_watch(hl_transport *transport, int kind, PyObject *context);
