@@ -460,6 +460,7 @@ def test_connecting_to_numbers_takes_asyncios_turns():
     async def scenario():
         loop = asyncio.get_running_loop()
         log = []
+        ticking = []
         ended = loop.create_future()
 
         class Client(asyncio.Protocol):
@@ -478,7 +479,7 @@ def test_connecting_to_numbers_takes_asyncios_turns():
 
         def make():
             log.append("factory")
-            loop.create_task(tick())
+            ticking.append(loop.create_task(tick()))
             return Client()
 
         server = await loop.create_server(Served, "127.0.0.1", 0)
