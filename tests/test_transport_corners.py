@@ -454,6 +454,23 @@ def test_connecting_to_numbers_ends_as_on_asyncio(host, port):
     assert_same_on_both(run)
 
 
+@pytest.mark.parametrize("is_class", [False, True])
+def test_a_replaced_sock_connect_is_what_connects(monkeypatch, is_class):
+    def run(loop):
+        asked = []
+
+        async def refuse(*arguments):
+            asked.append(arguments[-1])
+            raise ConnectionRefusedError("replaced")
+
+        monkeypatch.setattr(type(loop) if is_class else loop, "sock_connect", refuse)
+        connecting = loop.create_connection(asyncio.Protocol, "127.0.0.1", 9)
+        return outcome_of(loop.run_until_complete, connecting), asked
+
+    ended, asked = assert_same_on_both(run)[1]
+    assert ended[:2] == ("raised", "ConnectionRefusedError") and asked == [("127.0.0.1", 9)]
+
+
 def test_connecting_to_numbers_takes_asyncios_turns():
     """Step by step: connection_made(), a callback that was there before it, the awaiting task."""
 

@@ -428,6 +428,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             len(args) == 3
             and not kwargs
             and type(self) is Loop
+            and Loop.sock_connect is _SOCK_CONNECT
             and not self._has_own_attributes
             and not self.get_debug()
         ):
@@ -764,6 +765,10 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             source=self,
         )
         self._signal_handlers.clear()
+
+
+# What create_connection() calls; programs and their tests may put another in its place.
+_SOCK_CONNECT = Loop.sock_connect
 
 
 def _after_fork_in_child() -> None:
