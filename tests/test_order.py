@@ -576,6 +576,7 @@ class ProgramRun:
         return asyncio.sleep(0) if wait == "sleep" else bare_yield()
 
 
+@pytest.mark.timeout(120)
 @settings(
     max_examples=120,
     deadline=None,
