@@ -71,13 +71,18 @@ def test_call_soon_threadsafe_keeps_the_order_of_each_thread(kind):
 
 
 def test_set_result_by_way_of_call_soon_threadsafe(kind, running):
+    threads = []
+
     async def wait():
         future = kind.Future(loop=running)
-        threading.Timer(0, running.call_soon_threadsafe, [future.set_result, "value"]).start()
+        calls = running.call_soon_threadsafe, [future.set_result, "value"]
+        threads.append(threading.Timer(0, *calls))
+        threads[-1].start()
         return await future
 
     for _ in range(ROUNDS):
         assert asyncio.run_coroutine_threadsafe(wait(), running).result(5) == "value"
+        threads.pop().join()
 
 
 def test_set_result_directly_from_another_thread(kind, running):

@@ -92,7 +92,7 @@ def unproved(job, uses):
 def idle_exclusions(job, ids, exclusions):
     """Yield a problem for each entry about this job that matches none of the ids stock has."""
     for entry in exclusions:
-        if entry.is_about(job.module.name, job.mode.name) and not any(
+        if entry.is_needed(job.module.name, job.mode.name) and not any(
             entry.matches(test_id, job.mode.name) for test_id in ids
         ):
             yield f"{entry.pattern} is listed and matches no test", entry.detail

@@ -9,7 +9,7 @@ import dataclasses
 import pytest
 
 from . import judging, plan
-from .exclusions import EXCLUSIONS, REASONS, Exclusion, short_id
+from .exclusions import EXCLUSIONS, REASONS, THIS_VERSION, Exclusion, short_id
 from .runner import Results, Runner
 
 pytestmark = pytest.mark.timeout(60)
@@ -159,7 +159,8 @@ def test_an_exclusion_that_matches_no_test_is_a_problem():
     right = Exclusion("seeded.Seeded.a", REASONS[0], "detail")
     wrong = Exclusion("seeded.Seeded.b", REASONS[0], "detail")
     elsewhere = Exclusion("other.Seeded.b", REASONS[0], "detail")
-    found = list(judging.idle_exclusions(job(), ids, [right, wrong, elsewhere]))
+    new = Exclusion("seeded.Seeded.c", REASONS[0], "detail", may_be_absent=(THIS_VERSION,))
+    found = list(judging.idle_exclusions(job(), ids, [right, wrong, elsewhere, new]))
     assert found == [("seeded.Seeded.b is listed and matches no test", "detail")]
 
 
