@@ -369,10 +369,12 @@ def test_the_size_of_the_pipes():
 @pytest.mark.only_hotloop("asyncio gives some 3.11 a socket as standard input")
 def test_the_pipes_are_pipes(loop):
     async def scenario():
-        process = await sh("ls -l /proc/self/fd/0 /proc/self/fd/1", stdin=PIPE, stdout=PIPE)
+        # Nothing ends before the child is told to go on.
+        program = "read line; ls -l /proc/self/fd/0 /proc/self/fd/1"
+        process = await sh(program, stdin=PIPE, stdout=PIPE)
         own = [process._transport.get_pipe_transport(fd) for fd in (0, 1)]
         modes = [os.fstat(pipe.get_extra_info("pipe").fileno()).st_mode for pipe in own]
-        output, _ = await process.communicate(b"")
+        output, _ = await process.communicate(b"\n")
         return list(map(stat.S_ISFIFO, modes)), output.count(b"pipe:[")
 
     assert loop.run_until_complete(scenario()) == ([True, True], 2)
