@@ -122,9 +122,8 @@ stream_put(hl_transport *stream, const hl_outgoing *piece)
     return stream_send(stream, piece);
 }
 
-/* Whether writing is allowed at all.  Returns 0, or -1 with RuntimeError. */
 static int
-stream_check_open(const hl_transport *stream, const char *eof, const char *sendfile)
+check_open_lock_held(const hl_transport *stream, const char *eof, const char *sendfile)
 {
     if (stream->is_eof_written) {
         PyErr_SetString(PyExc_RuntimeError, eof);
@@ -135,6 +134,17 @@ stream_check_open(const hl_transport *stream, const char *eof, const char *sendf
         return -1;
     }
     return 0;
+}
+
+/* Whether writing is allowed at all.  Returns 0, or -1 with RuntimeError. */
+static int
+stream_check_open(hl_transport *stream, const char *eof, const char *sendfile)
+{
+    int error;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)stream);
+    error = check_open_lock_held(stream, eof, sendfile);
+    Py_END_CRITICAL_SECTION();
+    return error;
 }
 
 /* asyncio's own words for data of a wrong type, which differ between versions. */
