@@ -112,6 +112,9 @@ def busy_python(ended):
         pass
 
 
+# asyncio's loop, which releases the lock for a moment in each turn, can starve the thread for a
+# minute on a busy machine. If the time limit then strikes in Handle._run(), a task loses its step.
+@pytest.mark.only_hotloop("asyncio's loop keeps no such bound")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("work", [give_up_the_lock, compute_for_a_while])
 def test_another_thread_gets_the_interpreters_lock(loop_factory, work):
@@ -139,7 +142,7 @@ async def measure_round_trips():
     return statistics.median(durations)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_an_executor_round_trip_takes_at_most_twice_asyncios():
     """Both loops are measured in turn, so that both meet the same state of the machine."""
     ratios = []
