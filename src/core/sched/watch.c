@@ -209,13 +209,16 @@ watch_taken(const watch_retired *old, int error)
     return error < 0 ? hl_error_set(error) : was_watched;
 }
 
-int
-hl_watch_remove(hl_loop *loop, int fd, int kind)
+/* Remove what watches fd for kind if it is object; NULL: whatever it is.  Returns what
+ * hl_watch_remove does. */
+static int
+watch_remove(hl_loop *loop, int fd, int kind, const PyObject *object)
 {
     int error = 0;
     watch_retired old = {0};
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    if (watch_at(loop, fd, kind) != NULL) {
+    const PyObject *present = watch_at(loop, fd, kind);
+    if (present != NULL && (object == NULL || present == object)) {
         error = watch_take(loop, watch_of(loop, fd), fd, kind, &old);
     }
     Py_END_CRITICAL_SECTION();
@@ -223,16 +226,15 @@ hl_watch_remove(hl_loop *loop, int fd, int kind)
 }
 
 int
+hl_watch_remove(hl_loop *loop, int fd, int kind)
+{
+    return watch_remove(loop, fd, kind, NULL);
+}
+
+int
 hl_watch_remove_own(hl_loop *loop, int fd, int kind, const PyObject *object)
 {
-    int error = 0;
-    watch_retired old = {0};
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    if (watch_at(loop, fd, kind) == object) {
-        error = watch_take(loop, watch_of(loop, fd), fd, kind, &old);
-    }
-    Py_END_CRITICAL_SECTION();
-    return watch_taken(&old, error);
+    return watch_remove(loop, fd, kind, object);
 }
 
 /* -- who owns a descriptor ----------------------------------------------------------------- */

@@ -123,33 +123,13 @@ hl_locked_uncancel(PyObject *self, PyObject *unused)
 }
 
 PyObject *
-hl_locked_get_coro(PyObject *self, void *closure)
+hl_locked_get_object(PyObject *self, void *closure)
 {
-    PyObject *coro;
+    PyObject *value;
     Py_BEGIN_CRITICAL_SECTION(self);
-    coro = reference_or_none(((hl_task *)self)->coro);
+    value = reference_or_none(*(PyObject **)((char *)self + (size_t)closure));
     Py_END_CRITICAL_SECTION();
-    return coro;
-}
-
-PyObject *
-hl_locked_get_waiter(PyObject *self, void *closure)
-{
-    PyObject *waiter;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    waiter = reference_or_none(((hl_task *)self)->fut_waiter);
-    Py_END_CRITICAL_SECTION();
-    return waiter;
-}
-
-PyObject *
-hl_locked_get_cancel_message(PyObject *self, void *closure)
-{
-    PyObject *message;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    message = reference_or_none(((hl_future *)self)->cancel_msg);
-    Py_END_CRITICAL_SECTION();
-    return message;
+    return value;
 }
 
 int
