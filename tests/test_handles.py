@@ -338,6 +338,86 @@ class TestHandlesInCyclesAreCollected:
         assert references[0]() is None
 
 
+class TestTimersInCyclesAreCollected:
+    """A timer for a far deadline that was made while the loop ran."""
+
+    def far_timer(self, loop, references, in_context=False):
+        """Schedule it when the loop runs; it and its holder have each other."""
+        variable = contextvars.ContextVar("variable")
+        context = contextvars.copy_context()
+
+        def schedule(holder):
+            if in_context:
+                context.run(variable.set, holder)
+            return loop.call_later(3600, callback if in_context else holder, context=context)
+
+        loop.call_soon(lambda: references.append(held(schedule)))
+
+    @pytest.mark.parametrize("when", ["in the run", "after the run"])
+    def test_after_they_were_cancelled(self, loop, when):
+        # What is left of a cancelled timer is its context: the cycle goes through that.
+        references = []
+        self.far_timer(loop, references, in_context=True)
+        if when == "in the run":
+            loop.call_soon(lambda: references[0]().handle.cancel())
+        run_briefly(loop, 2)
+        if when == "after the run":
+            references[0]().handle.cancel()
+            run_briefly(loop)  # asyncio has it among its timers until then
+        gc.collect()
+        assert references[0]() is None
+
+    def test_but_not_while_they_wait(self, loop):
+        references = []
+        self.far_timer(loop, references)
+        run_briefly(loop)
+        loop.call_soon(gc.collect)
+        run_briefly(loop)
+        gc.collect()
+        assert references[0]() is not None
+
+    def test_when_the_loop_was_closed(self, loop_factory):
+        loop = loop_factory()
+        references = []
+        self.far_timer(loop, references)
+        run_briefly(loop)
+        loop.close()
+        gc.collect()
+        assert references[0]() is None
+
+    def test_with_a_loop_that_was_abandoned(self, loop_factory):
+        loop = loop_factory()
+        references = [weakref.ref(loop)]
+        self.far_timer(loop, references)
+        run_briefly(loop, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del loop
+            gc.collect()
+        assert [reference() for reference in references] == [None, None]
+
+
+@pytest.mark.parametrize("delay", [0.25, 3, True, float("inf"), float("nan")])
+def test_when_is_one_object_for_good(loop, delay):
+    loop.time = lambda: 1.0
+    timers = [loop.call_later(delay, callback)]
+    del loop.time
+    timers.append(loop.call_later(delay, callback))
+    for timer in timers:
+        assert type(timer.when()) is float
+        assert timer.when() is timer._when
+        assert hash(timer) == hash(timer.when())
+        assert (timer == timer) is True or delay != delay
+        timer._when = "another"
+        assert timer.when() == "another"
+        del timer._when
+        with pytest.raises(AttributeError):
+            timer.when()
+        timer._when = 5
+        assert timer.when() == 5
+        timer.cancel()
+
+
 def noting_context(variable, seen, value):
     """A callback that notes the variable's value in its context and changes it."""
 

@@ -346,17 +346,18 @@ timer_key(PyObject *when, double *key)
     return 0;
 }
 
-/* Make the timer of args[0](args[1:]) and put it into the heap.  New, or NULL. */
+/* Make the timer of args[0](args[1:]) and put it into the heap.  when: the deadline, or NULL
+ * if it is the number `seconds`.  New, or NULL. */
 static PyObject *
-schedule_timer(hl_loop *loop, PyObject *when, PyObject *const *args, Py_ssize_t nargs,
-               PyObject *context)
+schedule_timer(hl_loop *loop, PyObject *when, double seconds, PyObject *const *args,
+               Py_ssize_t nargs, PyObject *context)
 {
-    double key;
-    if (timer_key(when, &key) < 0) {
+    double key = seconds;
+    if (when != NULL && timer_key(when, &key) < 0) {
         return NULL;
     }
     PyObject *handle =
-        hl_timer_handle_new(loop, when, args[0], args + 1, nargs - 1, context);
+        hl_timer_handle_new(loop, when, seconds, args[0], args + 1, nargs - 1, context);
     if (handle == NULL) {
         return NULL;
     }
@@ -389,25 +390,33 @@ hl_api_call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     return schedule_timer(
-        loop, call.args[0], call.args + 1, call.nargs - 1, call.context);
+        loop, call.args[0], 0, call.args + 1, call.nargs - 1, call.context);
 }
 
-/* loop.time() + delay, with Python's own addition where it is not a float's.  New. */
-static PyObject *
-deadline_of_delay(hl_loop *loop, PyObject *delay)
+/* loop.time() + delay: the number *seconds, or the object *when (new) where a number alone does
+ * not do: Python's own addition of other types, a nan, a call_at that was replaced. */
+static int
+deadline_of_delay(hl_loop *loop, PyObject *delay, PyObject **when, double *seconds)
 {
     bool is_plain = PyFloat_CheckExact(delay) || PyLong_CheckExact(delay);
     if (is_plain && !(loop->overrides & HL_OVERRIDE_TIME)) {
-        double seconds = PyFloat_AsDouble(delay);
-        if (seconds == -1.0 && PyErr_Occurred()) {
-            return NULL;
+        *seconds = PyFloat_AsDouble(delay);
+        if (*seconds == -1.0 && PyErr_Occurred()) {
+            return -1;
         }
-        return PyFloat_FromDouble(hl_clock_seconds(hl_clock_ns()) + seconds);
+        *seconds += hl_clock_seconds(hl_clock_ns());
+        if (!isnan(*seconds) && !(loop->overrides & HL_OVERRIDE_CALL_AT)) {
+            return 0;
+        }
+        *when = PyFloat_FromDouble(*seconds);
     }
-    PyObject *now = PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str.time);
-    PyObject *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
-    Py_XDECREF(now);
-    return when;
+    else {
+        PyObject *now =
+            PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str.time);
+        *when = now != NULL ? PyNumber_Add(now, delay) : NULL;
+        Py_XDECREF(now);
+    }
+    return *when != NULL ? 0 : -1;
 }
 
 /* call_at was replaced: call_later goes through it, as asyncio's does. */
@@ -447,20 +456,20 @@ hl_api_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
-    PyObject *when = deadline_of_delay(loop, call.args[0]);
-    if (when == NULL) {
+    PyObject *when = NULL, *handle = NULL;
+    double seconds = 0;
+    if (deadline_of_delay(loop, call.args[0], &when, &seconds) < 0) {
         return NULL;
     }
-    PyObject *handle = NULL;
     if (loop->overrides & HL_OVERRIDE_CALL_AT) {
         handle = call_replaced_call_at(
             loop, when, call.args + 1, call.nargs - 1, call.context);
     }
     else if (check_call(loop, &call) == 0) {
-        handle =
-            schedule_timer(loop, when, call.args + 1, call.nargs - 1, call.context);
+        handle = schedule_timer(
+            loop, when, seconds, call.args + 1, call.nargs - 1, call.context);
     }
-    Py_DECREF(when);
+    Py_XDECREF(when);
     return handle;
 }
 

@@ -109,6 +109,7 @@ static void
 loop_drop_timers(hl_loop *loop)
 {
     PyObject *timer;
+    hl_timer_track_scheduled(loop); /* in a forked child the parent's run never ends */
     do {
         timer = NULL;
         Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);

@@ -5,6 +5,7 @@
 #include "py/args.h"
 #include "sched/handle.h"
 #include "sched/loop.h"
+#include "sched/timer_handle.h"
 #include "task/future.h"
 
 static int
@@ -170,6 +171,7 @@ run_cleanup(hl_loop *loop, PyObject *old_hooks)
     bool was_wakeup_prepared = loop->is_wakeup_prepared;
     loop->is_stopping = loop->is_wakeup_prepared = false;
     hl_handle_track_queued(loop);
+    hl_timer_track_scheduled(loop);
     /* From here on another thread may run the loop. */
     __atomic_store_n(&loop->owner, 0, __ATOMIC_RELEASE);
     keep_first_exception(&exception, set_running_loop(loop, Py_None));

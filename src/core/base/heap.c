@@ -96,11 +96,13 @@ heap_first_of_four(const hl_heap_item *items, size_t first)
     return heap_before(&items[right], &items[left]) ? right : left;
 }
 
-/* Fill the hole at index with item, which comes from the end of the heap: let the hole sink
- * to a leaf and let item rise from there.  It nearly always belongs near the bottom, so
- * this saves comparing it with the children on the way down. */
+/* Fill the hole at index with *item, which comes from the end of the heap and stands outside
+ * of it: let the hole sink to a leaf and let the item rise from there.  It nearly always
+ * belongs near the bottom, so this saves comparing it with the children on the way down.  By
+ * value it would be written as two halves and read back as one, for which the processor waits
+ * until all stores before have reached the cache. */
 static void
-heap_sift_down(hl_heap *heap, size_t index, hl_heap_item item)
+heap_sift_down(hl_heap *heap, size_t index, const hl_heap_item *item)
 {
     hl_heap_item *items = heap->items;
     size_t hole = index;
@@ -119,7 +121,7 @@ heap_sift_down(hl_heap *heap, size_t index, hl_heap_item item)
         items[hole] = items[first];
         hole = first;
     }
-    heap_sift_up(heap, hole, index, item);
+    heap_sift_up(heap, hole, index, *item);
 }
 
 /* -- room ---------------------------------------------------------------------------------- */
@@ -172,9 +174,9 @@ static void
 heap_drop_first(hl_heap *heap)
 {
     heap_free_slot(heap, heap_slot(&heap->items[0]));
-    hl_heap_item last = heap->items[--heap->item_count];
+    heap->item_count--;
     if (heap->item_count > 0) {
-        heap_sift_down(heap, 0, last);
+        heap_sift_down(heap, 0, &heap->items[heap->item_count]);
     }
 }
 
@@ -194,7 +196,8 @@ heap_sweep(hl_heap *heap)
     assert(kept == heap->count);
     heap->item_count = kept;
     for (size_t i = kept > 1 ? (kept - 2) / CHILDREN + 1 : 0; i-- > 0;) {
-        heap_sift_down(heap, i, heap->items[i]);
+        const hl_heap_item item = heap->items[i];
+        heap_sift_down(heap, i, &item);
     }
     assert(hl_heap_check(heap));
 }

@@ -66,10 +66,12 @@ hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args,
               Py_ssize_t nargs, PyObject *context)
 {
     hl_state *state = loop->state;
-    PyObject *self = hl_handle_alloc(state->HandleType, &state->free_handles);
+    PyObject *self =
+        hl_handle_alloc_held(loop, state->HandleType, &state->free_handles);
     if (self == NULL) {
         return NULL;
     }
+    hl_handle_track(self);
     hl_count_new(state, HL_COUNT_HANDLE);
     if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {
         Py_CLEAR(self);
@@ -86,14 +88,6 @@ hl_handle_new_queued(hl_loop *loop, PyObject *callback, PyObject *const *args,
         loop, state->HandleType, &state->free_handles, callback, args, nargs, context);
 }
 
-static inline void
-handle_track(PyObject *self)
-{
-    if (!PyObject_GC_IsTracked(self)) {
-        PyObject_GC_Track(self);
-    }
-}
-
 void
 hl_handle_track_queued(const hl_loop *loop)
 {
@@ -101,9 +95,10 @@ hl_handle_track_queued(const hl_loop *loop)
     for (size_t i = 0; i < loop->ready.count; i++) {
         PyObject *owner = hl_ready_at(&loop->ready, i)->owner;
         if (Py_IS_TYPE(owner, state->HandleType) ||
+            Py_IS_TYPE(owner, state->TimerHandleType) ||
             (state->ThreadSafeHandleType != NULL &&
              Py_IS_TYPE(owner, state->ThreadSafeHandleType))) {
-            handle_track(owner);
+            hl_handle_track(owner);
         }
     }
 }
@@ -456,7 +451,7 @@ hl_handle_run_native(hl_loop *loop, PyObject *owner)
     }
     int error = handle_run(loop, (hl_handle *)owner);
     if (Py_REFCNT(owner) > 1) {
-        handle_track(owner);
+        hl_handle_track(owner);
     }
     return error;
 }

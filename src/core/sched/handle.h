@@ -8,10 +8,11 @@
  *  - a slot may be NULL where __init__ never ran.
  * Whatever the base class's descriptors read or write there stays a valid object.
  *
- * The collector does not track a handle that was made for the ready queue of a running loop:
- * the loop runs, so neither the handle nor what it holds can be garbage, and with a thousand
- * of them waiting each collection would go through all.  It is tracked if somebody still has
- * it when it has run, and if it waits when the run of the loop ends. */
+ * The collector does not track a handle that was made for the ready queue or the timers of a
+ * running loop: the loop runs, so neither the handle nor what it holds can be garbage, and
+ * with a thousand of them waiting each collection would go through all.  It is tracked if
+ * somebody still has it when it has run or was taken out of the timers, and if it waits when
+ * the run of the loop ends. */
 #ifndef HL_SCHED_HANDLE_H
 #define HL_SCHED_HANDLE_H
 
@@ -43,7 +44,16 @@ PyObject *hl_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *args
 PyObject *hl_handle_new_queued(hl_loop *loop, PyObject *callback, PyObject *const *args,
                                Py_ssize_t nargs, PyObject *context);
 
-/* The run of loop ends: let the collector see the handles that wait. */
+/* Let the collector see a handle that leaves the loop. */
+static inline void
+hl_handle_track(PyObject *self)
+{
+    if (!PyObject_GC_IsTracked(self)) {
+        PyObject_GC_Track(self);
+    }
+}
+
+/* The run of loop ends: let the collector see the handles that wait in the ready queue. */
 void hl_handle_track_queued(const hl_loop *loop);
 
 static inline bool
@@ -77,27 +87,33 @@ int hl_handle_run_native(hl_loop *loop, PyObject *owner);
 int hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
                           PyObject *args, PyObject *loop, PyObject *context);
 
-/* An empty handle of an exact type, from its freelist if possible.  New, or NULL. */
-static inline PyObject *
-hl_handle_alloc(PyTypeObject *type, hl_freelist *list)
-{
-    PyObject *self = hl_freelist_pop(list, type, offsetof(hl_handle, args));
-    if (self == NULL) {
-        return type->tp_alloc(type, 0);
-    }
-    PyObject_GC_Track(self);
-    return self;
-}
-
 /* Fill: every field is NULL; returns 0 or -1. */
 int hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
                    PyObject *const *args, Py_ssize_t nargs, PyObject *context);
 
-/* True if a handle for loop's ready queue need not be tracked; see the top. */
+/* True if a handle that loop is to hold need not be tracked; see the top. */
 static inline bool
 hl_handle_may_be_untracked(const hl_loop *loop)
 {
     return !HL_FREE_THREADED && hl_loop_owner(loop) != 0 && !loop->is_debug;
+}
+
+/* An empty handle of an exact type that loop is to hold, from its freelist if possible.  New,
+ * or NULL. */
+static inline PyObject *
+hl_handle_alloc_held(const hl_loop *loop, PyTypeObject *type, hl_freelist *list)
+{
+    PyObject *self = hl_freelist_pop(list, type, offsetof(hl_handle, args));
+    if (self == NULL) {
+        self = type->tp_alloc(type, 0);
+        if (self != NULL && hl_handle_may_be_untracked(loop)) {
+            PyObject_GC_UnTrack(self);
+        }
+    }
+    else if (!hl_handle_may_be_untracked(loop)) {
+        PyObject_GC_Track(self);
+    }
+    return self;
 }
 
 /* A filled handle of an exact type that adds nothing to Handle, for the ready queue.  context
@@ -107,18 +123,9 @@ hl_handle_make_queued(hl_loop *loop, PyTypeObject *type, hl_freelist *list,
                       PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *context)
 {
-    PyObject *self = hl_freelist_pop(list, type, offsetof(hl_handle, args));
+    PyObject *self = hl_handle_alloc_held(loop, type, list);
     if (self == NULL) {
-        self = type->tp_alloc(type, 0);
-        if (self == NULL) {
-            return NULL;
-        }
-        if (hl_handle_may_be_untracked(loop)) {
-            PyObject_GC_UnTrack(self);
-        }
-    }
-    else if (!hl_handle_may_be_untracked(loop)) {
-        PyObject_GC_Track(self);
+        return NULL;
     }
     hl_count_new(loop->state, HL_COUNT_HANDLE);
     if (hl_handle_fill((hl_handle *)self, loop, callback, args, nargs, context) < 0) {

@@ -127,8 +127,9 @@ typedef struct hl_loop {
     bool is_wakeup_prepared; /* _prepare_to_block was called in this run_forever */
     bool is_internal_watched; /* the signal socket counts among poller.registered */
     bool has_signal_handlers;
-    bool has_own_attributes; /* the program has set one that no class describes */
-    int is_sleeping;         /* atomic: a waker must write the eventfd */
+    bool has_untracked_timers; /* some were scheduled since the run began (handle.h) */
+    bool has_own_attributes;   /* the program has set one that no class describes */
+    int is_sleeping;           /* atomic: a waker must write the eventfd */
 
     int executor_jobs;        /* atomic: submitted and not answered */
     int64_t last_window_ns;   /* when the busy loop last slept for other threads */

@@ -8,27 +8,44 @@
 #include "py/types.h"
 #include "sched/handle_slots.h"
 
+#include <math.h>
+
 /* -- life ------------------------------------------------------------------------------- */
 
 PyObject *
-hl_timer_handle_new(hl_loop *loop, PyObject *when, PyObject *callback,
+hl_timer_handle_new(hl_loop *loop, PyObject *when, double seconds, PyObject *callback,
                     PyObject *const *args, Py_ssize_t nargs, PyObject *context)
 {
     hl_state *state = loop->state;
     PyObject *self =
-        hl_handle_alloc(state->TimerHandleType, &state->free_timer_handles);
+        hl_handle_alloc_held(loop, state->TimerHandleType, &state->free_timer_handles);
     if (self == NULL) {
         return NULL;
     }
+    loop->has_untracked_timers |= hl_handle_may_be_untracked(loop);
     hl_count_new(state, HL_COUNT_TIMER_HANDLE);
     hl_timer_handle *timer = (hl_timer_handle *)self;
     timer->node.slot = HL_HEAP_OUTSIDE;
-    timer->when = Py_NewRef(when);
+    timer->when = Py_XNewRef(when);
+    timer->seconds = when != NULL ? NAN : seconds;
     if (hl_handle_fill(&timer->handle, loop, callback, args, nargs, context) < 0) {
         Py_DECREF(self);
         return NULL;
     }
     return self;
+}
+
+void
+hl_timer_track_scheduled(hl_loop *loop)
+{
+    hl_heap_node *node;
+    if (!loop->has_untracked_timers) {
+        return;
+    }
+    loop->has_untracked_timers = false;
+    for (size_t place = 0; (node = hl_heap_next(&loop->timers, &place)) != NULL;) {
+        hl_handle_track((PyObject *)hl_timer_of_node(node));
+    }
 }
 
 static PyObject *
@@ -37,6 +54,7 @@ timer_tp_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *self = type->tp_alloc(type, 0);
     if (self != NULL) {
         ((hl_timer_handle *)self)->node.slot = HL_HEAP_OUTSIDE;
+        ((hl_timer_handle *)self)->seconds = NAN;
         hl_count_new(hl_state_of_type(type), HL_COUNT_TIMER_HANDLE);
     }
     return self;
@@ -66,6 +84,7 @@ timer_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
             &timer->handle, state, values[1], values[2], values[3], values[4]) < 0) {
         return -1;
     }
+    timer->seconds = NAN;
     Py_XSETREF(timer->when, Py_NewRef(values[0]));
     return 0;
 }
@@ -104,7 +123,7 @@ timer_dealloc(PyObject *self)
 
 /* -- cancelling ------------------------------------------------------------------------- */
 
-/* Take the timer out of its loop's heap.  Drops the heap's reference to self. */
+/* Take the timer, of which the caller holds a reference too, out of its loop's heap. */
 static void
 timer_unschedule(hl_timer_handle *timer, hl_loop *loop)
 {
@@ -116,6 +135,7 @@ timer_unschedule(hl_timer_handle *timer, hl_loop *loop)
     }
     Py_END_CRITICAL_SECTION();
     if (was_inside) {
+        hl_handle_track((PyObject *)timer); /* the caller still has it */
         Py_DECREF((PyObject *)timer);
     }
 }
@@ -173,10 +193,38 @@ timer_cancel(PyObject *self, PyObject *unused)
 
 static const hl_handle_slot slot_when = {"_when", offsetof(hl_timer_handle, when)};
 
+/* Make an object of the deadline if there is none yet.  Returns 0 or -1. */
+static int
+timer_make_when_lock_held(hl_timer_handle *timer)
+{
+    if (timer->when == NULL && !isnan(timer->seconds)) {
+        timer->when = PyFloat_FromDouble(timer->seconds);
+        return timer->when != NULL ? 0 : -1;
+    }
+    return 0;
+}
+
+static PyObject *
+timer_get_when(PyObject *self, void *closure)
+{
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = timer_make_when_lock_held((hl_timer_handle *)self);
+    Py_END_CRITICAL_SECTION();
+    return error < 0 ? NULL : hl_handle_get_slot(self, closure);
+}
+
+static int
+timer_set_when(PyObject *self, PyObject *value, void *closure)
+{
+    ((hl_timer_handle *)self)->seconds = NAN;
+    return hl_handle_set_slot(self, value, closure);
+}
+
 static PyObject *
 timer_when(PyObject *self, PyObject *unused)
 {
-    return hl_handle_get_slot(self, (void *)&slot_when);
+    return timer_get_when(self, (void *)&slot_when);
 }
 
 static int
@@ -222,7 +270,7 @@ static PyMethodDef timer_methods[] = {
 
 static PyGetSetDef timer_getset[] = {
     {"_scheduled", timer_get_scheduled, timer_set_scheduled, NULL, NULL},
-    {"_when", hl_handle_get_slot, hl_handle_set_slot, NULL, (void *)&slot_when},
+    {"_when", timer_get_when, timer_set_when, NULL, (void *)&slot_when},
     {"_loop",
      hl_handle_get_slot,
      handle_refuse_loop_change,
