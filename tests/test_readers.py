@@ -10,10 +10,13 @@ import contextlib
 import errno
 import fcntl
 import gc
+import inspect
 import os
+import re
 import socket
 import tempfile
 import weakref
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +29,8 @@ from support.differential import (
     outcome_of,
     run_briefly,
 )
+
+import hotloop
 
 
 @pytest.fixture
@@ -129,6 +134,52 @@ EXPRESSIONS = [
         "loop.remove_{kind}(None)",
         "loop.remove_{kind}(regular)",
         "loop.remove_{kind}(near, 5)",
+        "loop.remove_{kind}(near, fd=5)",
+        "loop.remove_{kind}(fd=near)",
+        "loop.remove_{kind}(file=near)",
+        "loop.remove_{kind}(-10**30)",
+        "loop.remove_{kind}(FilenoOf(10**30))",
+        "loop.remove_{kind}(FilenoOf(-5))",
+        "loop.remove_{kind}(True)",
+        "loop.add_{kind}(fd=near, callback=print)",
+        "loop.add_{kind}(near, callback=print)",
+        "loop.add_{kind}(near, print, callback=print)",
+        "loop.add_{kind}(near, print, 1, fd=near)",
+        "loop.add_{kind}(fd=near)",
+        "loop.add_{kind}(near, print, context=None)",
+        "loop.add_{kind}(-10**30, print)",
+        "loop.add_{kind}(FilenoOf(10**30), print)",
+        "loop.add_{kind}(FilenoOf(str(near.fileno())), print)",
+        "type(loop._add_{kind}(near, print, 1)).__name__",
+        "loop._add_{kind}(near.fileno(), print, 1)._args",
+        "loop._add_{kind}(near.fileno(), print, 1, 2)._args",
+        "loop._add_{kind}(fd=near, callback=print)._args",
+        "loop._add_{kind}(near)",
+        "loop._add_{kind}(FilenoOf(None), print)",
+        "loop._add_{kind}(-1, print)",
+        "(loop._add_{kind}(near, print) and 0, loop._remove_{kind}(near))",
+        "(loop._add_{kind}(near, print) and 0, loop._remove_{kind}(fd=near.fileno()))",
+        "loop._remove_{kind}()",
+        "loop._remove_{kind}(closed)",
+        "loop._remove_{kind}(FilenoOf(LookupError('no number')))",
+        "loop._ensure_fd_no_transport()",
+        "loop._ensure_fd_no_transport(near)",
+        "loop._ensure_fd_no_transport(fd=near.fileno())",
+        "loop._ensure_fd_no_transport(-1)",
+        "loop._ensure_fd_no_transport(10**30)",
+        "loop._ensure_fd_no_transport(closed)",
+        "loop._ensure_fd_no_transport('near')",
+        "loop._ensure_fd_no_transport(FilenoOf(ValueError('closed')))",
+        "loop._ensure_fd_no_transport(FilenoOf(LookupError('no number')))",
+        "loop._ensure_fd_no_transport(FilenoOf('x'))",
+        "(loop.close(), loop.add_{kind}(near, print))",
+        "(loop.close(), loop.add_{kind}(None, print))",
+        "(loop.close(), loop.add_{kind}(-1, print))",
+        "(loop.close(), loop._add_{kind}(None, print))",
+        "(loop.close(), loop.remove_{kind}(near))",
+        "(loop.close(), loop.remove_{kind}(-1))",
+        "(loop.close(), loop.remove_{kind}('near'))",
+        "(loop.close(), loop._remove_{kind}('near'))",
         "(loop.add_{kind}(near, print) and None, loop.remove_{kind}(near))",
         "(loop.add_{kind}(near, print) and None, loop.remove_{kind}(near.fileno()))",
         "(loop.add_{kind}(near, int) and 0, loop.add_{kind}(near, str) and 0,"
@@ -143,6 +194,208 @@ EXPRESSIONS = [
 @pytest.mark.parametrize("expression", EXPRESSIONS)
 def test_arguments_and_results_are_asyncios(expression, debug):
     assert_same_on_both(evaluate_on_descriptors, expression, debug)
+
+
+PRIVATE_NAMES = [
+    "_ensure_fd_no_transport",
+    "_add_reader",
+    "_add_writer",
+    "_remove_reader",
+    "_remove_writer",
+]
+
+
+@pytest.mark.parametrize("name", PRIVATE_NAMES)
+def test_private_methods_have_asyncios_signatures(name):
+    assert_same_on_both(lambda loop: str(inspect.signature(getattr(loop, name))))
+
+
+def public_calls(loop, near):
+    """Call the four public methods, by number and by object, and return what they returned."""
+    results = []
+    for file in (near.fileno(), near):
+        for kind in ("reader", "writer"):
+            results.append(getattr(loop, f"add_{kind}")(file, int, "5"))
+            results.append(getattr(loop, f"remove_{kind}")(file))
+    return results
+
+
+def noting(name, notes, original=None):
+    """A stand-in for a method, which notes its calls; it goes on to the original, if any."""
+
+    def stand_in(*args, **kwargs):
+        notes.append((name, len(args)))
+        return None if original is None else original(*args, **kwargs)
+
+    return stand_in
+
+
+def replaced_on_instance(loop, near):
+    notes = []
+    for name in PRIVATE_NAMES:
+        setattr(loop, name, noting(name, notes, getattr(loop, name)))
+        notes.append(public_calls(loop, near))
+        delattr(loop, name)
+        notes.append(public_calls(loop, near))
+    return notes
+
+
+def replaced_on_class(loop, near):
+    notes = []
+    for name in PRIVATE_NAMES:
+        with mock.patch.object(type(loop), name, noting(name, notes)):
+            notes.append(public_calls(loop, near))
+        notes.append(public_calls(loop, near))
+    return notes
+
+
+def replaced_within_a_callback(loop, near):
+    notes = []
+    loop.call_soon(lambda: notes.append(replaced_on_class(loop, near)))
+    run_briefly(loop)
+    loop.call_soon(lambda: notes.append(replaced_on_instance(loop, near)))
+    run_briefly(loop)
+    return notes
+
+
+def replaced_in_subclass(loop, near):
+    notes = []
+
+    def overriding(name):
+        def method(self, *args):
+            notes.append((name, len(args)))
+            return getattr(super(derived, self), name)(*args)
+
+        return method
+
+    derived = type("Derived", (type(loop),), {name: overriding(name) for name in PRIVATE_NAMES})
+    with contextlib.closing(derived()) as other:
+        notes.clear()  # asyncio's loop watches its own wake-up from the start.
+        notes.append(public_calls(other, near))
+        kept = list(notes)
+    return kept
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [replaced_on_instance, replaced_on_class, replaced_within_a_callback, replaced_in_subclass],
+)
+def test_replaced_private_methods_are_used(pair, replace):
+    """What a program or its tests put in the place of what the public methods call is called."""
+    kind, notes = assert_same_on_both(replace, pair[0])
+    assert kind == "returned" and len(notes) >= 2
+
+
+def other_numbers(loop, near):
+    """Descriptors that are ints of another kind: bools and instances of subclasses."""
+
+    class Number(int):
+        def fileno(self):
+            raise AssertionError("an int is its own number")
+
+        def __repr__(self):
+            return f"Number({int(self)})"
+
+    number = Number(near.fileno())
+    results = []
+    for kind in ("reader", "writer"):
+        add, remove = getattr(loop, f"add_{kind}"), getattr(loop, f"remove_{kind}")
+        results += [add(number, int), loop._selector.get_map()[near].fileobj is number]
+        results += [remove(near.fileno()), remove(number)]
+        results += [outcome_of(add, Number(-3), int), outcome_of(remove, Number(-3))]
+        results += [remove(False), outcome_of(add, Number(2**70), int)]
+    return results
+
+
+def test_other_kinds_of_int_are_numbers_as_well(pair):
+    assert_same_on_both(other_numbers, pair[0])
+
+
+def registered_objects(loop, near):
+    found = []
+    for file in (near, near.fileno(), FilenoOf(near.fileno())):
+        loop.add_reader(file, int)
+        key = loop._selector.get_key(near)
+        found.append((key.fileobj is file or key.fileobj == file, key.fd == near.fileno()))
+        loop.remove_reader(near)
+    return found
+
+
+def test_the_selector_shows_what_was_registered(pair):
+    _, found = assert_same_on_both(registered_objects, pair[0])
+    assert found == [(True, True)] * 3
+
+
+def test_a_number_registered_over_a_file_object_takes_its_place(pair):
+    """The object may be closed by now, and its number another file's."""
+    loop = hotloop.new_event_loop()
+    near = FilenoOf(pair[0].fileno())
+    ended = weakref.ref(near)
+    loop.add_reader(near, int)
+    loop.add_reader(pair[0].fileno(), int)
+    del near
+    assert ended() is None
+    assert loop._selector.get_key(pair[0]).fileobj == pair[0].fileno()
+    loop.close()
+
+
+def owned_by_python_transport(loop, near):
+    """A transport in Python that the loop's table knows, open, closing, and gone."""
+
+    class Owner:
+        closing = False
+
+        def is_closing(self):
+            return self.closing
+
+        def __repr__(self):
+            return "<owner>"
+
+    owner, seen = Owner(), []
+    number = near.fileno()
+    loop._transports[number] = owner
+    for owner.closing in (False, True):
+        for file in (number, near):
+            for name in ("add_reader", "add_writer"):
+                seen.append(outcome_of(getattr(loop, name), file, int))
+            for name in ("remove_reader", "remove_writer", "_ensure_fd_no_transport"):
+                seen.append(outcome_of(getattr(loop, name), file))
+    seen.append(outcome_of(loop.add_reader, 10**30, int))
+    owner.closing = False
+    del loop._transports[number]
+    seen.append(outcome_of(loop.remove_reader, number))
+    return [normalized_socket(text) for text in seen]
+
+
+def normalized_socket(ended):
+    return tuple(
+        re.sub(r"<socket.*?>", "SOCKET", part) if isinstance(part, str) else part for part in ended
+    )
+
+
+def test_a_transport_made_in_python_owns_its_descriptor(pair):
+    _, seen = assert_same_on_both(owned_by_python_transport, pair[0])
+    assert "is used by transport <owner>" in seen[0][2]
+
+
+def refused_chain(loop):
+    """The exception for what is no file, raised while another one is handled."""
+    try:
+        raise LookupError("handled")
+    except LookupError:
+        try:
+            loop.add_reader(FilenoOf(TypeError("inner")), print)
+        except ValueError as error:
+            return (
+                repr(error.__cause__),
+                error.__suppress_context__,
+                repr(error.__context__),
+                repr(error.__context__.__context__),
+            )
+
+
+def test_the_error_for_what_is_no_file_hides_why():
+    assert_same_on_both(refused_chain)
 
 
 def test_a_regular_file_is_refused_with_epolls_permission_error(loop):

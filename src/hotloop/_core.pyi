@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapp
 from contextvars import Context
 from typing import Any, Literal, Protocol, Self, TypeVar, TypeVarTuple, final, type_check_only
 
+from _typeshed import FileDescriptorLike
 from typing_extensions import Buffer, disjoint_base
 
 _T = TypeVar("_T")
@@ -170,17 +171,40 @@ class Loop:
     def _check_closed(self) -> None: ...
     def _drop_work(self) -> None: ...
     def _executor_job(self, change: object, /) -> None: ...
-    def _watch(
-        self,
-        fd: int,
-        kind: int,
-        file: object,
-        context: Context | None,
-        callback: Callable[[*_Ts], object],
-        /,
-        *args: *_Ts,
-    ) -> asyncio.Handle: ...
-    def _unwatch(self, fd: int, kind: int, /) -> bool: ...
+    def add_reader(
+        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], *args: *_Ts
+    ) -> None: ...
+    def remove_reader(self, fd: FileDescriptorLike) -> bool: ...
+    def add_writer(
+        self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], *args: *_Ts
+    ) -> None: ...
+    def remove_writer(self, fd: FileDescriptorLike) -> bool: ...
+    if sys.version_info >= (3, 15):
+        def _add_reader(
+            self,
+            fd: FileDescriptorLike,
+            callback: Callable[[*_Ts], object],
+            *args: *_Ts,
+            context: Context | None = None,
+        ) -> asyncio.Handle: ...
+        def _add_writer(
+            self,
+            fd: FileDescriptorLike,
+            callback: Callable[[*_Ts], object],
+            *args: *_Ts,
+            context: Context | None = None,
+        ) -> asyncio.Handle: ...
+    else:
+        def _add_reader(
+            self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], *args: *_Ts
+        ) -> asyncio.Handle: ...
+        def _add_writer(
+            self, fd: FileDescriptorLike, callback: Callable[[*_Ts], object], *args: *_Ts
+        ) -> asyncio.Handle: ...
+
+    def _remove_reader(self, fd: FileDescriptorLike) -> bool: ...
+    def _remove_writer(self, fd: FileDescriptorLike) -> bool: ...
+    def _ensure_fd_no_transport(self, fd: FileDescriptorLike) -> None: ...
     def _watched_as(self, file: object, /) -> int: ...
     def _watch_list(
         self,

@@ -20,14 +20,13 @@ import sys
 import threading
 import warnings
 from asyncio import base_events, constants, futures, selector_events, unix_events
-from collections.abc import Mapping
 
-from . import _core, _sendfile, _subprocess, _tls
+from . import _core, _selector, _sendfile, _subprocess, _tls
 
 # Not imported at run time: the import of hotloop is measured in milliseconds.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any, TypeVar, TypeVarTuple
 
     _T = TypeVar("_T")
@@ -40,14 +39,8 @@ _RACING_SOCKETS: contextvars.ContextVar[list[socket.socket] | None] = contextvar
 
 _READ = selectors.EVENT_READ
 _WRITE = selectors.EVENT_WRITE
-_LARGEST_DESCRIPTOR = 2**31 - 1  # a C int
 _NOT_NOW = (BlockingIOError, InterruptedError)
 _FAMILIES_OF_HOSTS = (socket.AF_INET, socket.AF_INET6) if socket.has_ipv6 else (socket.AF_INET,)
-
-
-def _descriptor(file: Any) -> int:
-    """Return the descriptor of a number or a file object; ValueError as selectors raise it."""
-    return selectors._fileobj_to_fd(file)  # type: ignore[attr-defined,no-any-return]
 
 
 # From 3.15 on all callbacks of a connection run in one context.
@@ -81,51 +74,6 @@ def _is_plain_socket(sock: Any, methods: tuple[str, ...]) -> bool:
 
 _STREAMS_USE = ("recv", "recv_into", "send", "sendmsg", "shutdown")
 _DATAGRAMS_USE = ("recvfrom", "send", "sendto")
-
-
-class _SelectorMap(Mapping):  # type: ignore[type-arg]
-    """What is watched, as ``BaseSelector.get_map()`` shows it.  Read-only and live."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-
-    def _keys(self) -> dict[int, selectors.SelectorKey]:
-        keys = {}
-        for fd, file, reader, writer in self._loop._watch_list():
-            events = (_READ if reader is not None else 0) | (_WRITE if writer is not None else 0)
-            registered = fd if file is None else file
-            keys[fd] = selectors.SelectorKey(registered, fd, events, (reader, writer))
-        return keys
-
-    def __getitem__(self, file: Any) -> selectors.SelectorKey:
-        keys = self._keys()
-        if isinstance(file, int) and file in keys:
-            return keys[file]
-        fd = self._loop._watched_as(file)
-        if fd < 0:
-            fd = _descriptor(file)
-        if fd not in keys:
-            raise KeyError(f"{file!r} is not registered")
-        return keys[fd]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._keys())
-
-    def __len__(self) -> int:
-        return len(self._keys())
-
-
-class _SelectorView:
-    """What real code reads of ``loop._selector``: which descriptors are watched."""
-
-    def __init__(self, loop: Loop) -> None:
-        self._map = _SelectorMap(loop)
-
-    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
-        return self._map
-
-    def get_key(self, fileobj: Any) -> selectors.SelectorKey:
-        return self._map[fileobj]
 
 
 class Server(base_events.Server):
@@ -211,38 +159,8 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     # -- watched descriptors ---------------------------------------------------------------------
 
     @property
-    def _selector(self) -> _SelectorView | None:
-        return None if self.is_closed() else _SelectorView(self)
-
-    def _add_reader(
-        self, fd: Any, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> Any:
-        return self._watch(_descriptor(fd), _READ, fd, context, callback, *args)
-
-    def _add_writer(
-        self, fd: Any, callback: Callable[..., Any], *args: Any, context: Any = None
-    ) -> Any:
-        return self._watch(_descriptor(fd), _WRITE, fd, context, callback, *args)
-
-    def _remove_watch(self, file: Any, kind: int) -> bool:
-        if self.is_closed():
-            return False
-        if isinstance(file, int):
-            fd = file
-            if fd > _LARGEST_DESCRIPTOR:
-                return False
-        else:
-            # A closed file object has no descriptor any more but was registered with one.
-            fd = self._watched_as(file)
-            if fd < 0:
-                fd = _descriptor(file)
-        return self._unwatch(fd, kind)
-
-    def _remove_reader(self, fd: Any) -> bool:
-        return self._remove_watch(fd, _READ)
-
-    def _remove_writer(self, fd: Any) -> bool:
-        return self._remove_watch(fd, _WRITE)
+    def _selector(self) -> _selector.SelectorView | None:
+        return None if self.is_closed() else _selector.SelectorView(self)
 
     # -- names -----------------------------------------------------------------------------------
 
@@ -406,18 +324,6 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         return await _sendfile.send_file(self, sock, file, offset, count)
 
     # -- transports ------------------------------------------------------------------------------
-
-    def _ensure_fd_no_transport(self, fd: Any) -> None:
-        fileno = fd
-        if not isinstance(fileno, int):
-            try:
-                fileno = int(fileno.fileno())
-            except (AttributeError, TypeError, ValueError):
-                raise ValueError(f"Invalid file object: {fd!r}") from None
-        if 0 <= fileno <= _LARGEST_DESCRIPTOR:
-            transport = self._transports.get(fileno)
-            if transport is not None and not transport.is_closing():
-                raise RuntimeError(f"File descriptor {fd!r} is used by transport {transport!r}")
 
     @functools.wraps(base_events.BaseEventLoop.create_connection)
     async def create_connection(  # type: ignore[override]
@@ -619,7 +525,9 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         ssl_shutdown_timeout: Any = constants.SSL_SHUTDOWN_TIMEOUT,
         context: Any = None,
     ) -> None:
-        _descriptor(sock.fileno())  # What is none is refused as asyncio's selectors refuse it.
+        _selector.descriptor_of(
+            sock.fileno()
+        )  # What is none is refused as asyncio's selectors refuse it.
         if type(server) is base_events.Server:
             server.__class__ = Server
             Server._adopt(server)  # type: ignore[arg-type]

@@ -8,14 +8,15 @@
 #include "api/calls.h"
 #include "api/network.h"
 #include "api/run.h"
+#include "api/watching.h"
 #include "base/clock.h"
+#include "io/descriptor.h"
 #include "io/numeric.h"
 #include "io/plain_socket.h"
 #include "io/sock_call.h"
 #include "io/sock_methods.h"
 #include "py/types.h"
 #include "sched/cork.h"
-#include "sched/handle.h"
 #include "sched/inbox.h"
 #include "sched/loop.h"
 #include "sched/timer_handle.h"
@@ -321,78 +322,6 @@ loop_executor_job(PyObject *self, PyObject *change)
     Py_RETURN_NONE;
 }
 
-/* -- watched descriptors -------------------------------------------------------------------------- */
-
-static int
-parse_descriptor(PyObject *argument, int *fd)
-{
-    *fd = PyLong_AsInt(argument);
-    if (*fd == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (*fd < 0) {
-        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %d", *fd);
-        return -1;
-    }
-    return 0;
-}
-
-/* _watch(fd, kind, file, context, callback, args...): the handle that now stands there. */
-static PyObject *
-loop_watch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
-{
-    hl_loop *loop = (hl_loop *)self;
-    int fd;
-    if (nargs < 5) {
-        PyErr_SetString(PyExc_TypeError,
-                        "_watch() needs fd, kind, file, context and callback");
-        return NULL;
-    }
-    int kind = PyLong_AsInt(args[1]);
-    if ((kind == -1 && PyErr_Occurred()) || parse_descriptor(args[0], &fd) < 0 ||
-        hl_loop_check_open(loop) < 0) {
-        return NULL;
-    }
-    PyObject *context = args[3] != Py_None ? args[3] : NULL;
-    PyObject *handle = hl_handle_new(loop, args[4], args + 5, nargs - 5, context);
-    if (handle == NULL) {
-        return NULL;
-    }
-    if (hl_watch_add(loop, fd, kind, handle, args[2]) < 0) {
-        Py_CLEAR(handle);
-    }
-    return handle;
-}
-
-/* _unwatch(fd, kind): whether it was watched. */
-static PyObject *
-loop_unwatch(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
-{
-    int fd;
-    if (nargs != 2) {
-        PyErr_SetString(PyExc_TypeError, "_unwatch() needs fd and kind");
-        return NULL;
-    }
-    int kind = PyLong_AsInt(args[1]);
-    if ((kind == -1 && PyErr_Occurred()) || parse_descriptor(args[0], &fd) < 0) {
-        return NULL;
-    }
-    int was_watched = hl_watch_remove((hl_loop *)self, fd, kind);
-    return was_watched < 0 ? NULL : PyBool_FromLong(was_watched);
-}
-
-static PyObject *
-loop_watched_as(PyObject *self, PyObject *file)
-{
-    return PyLong_FromLong(hl_watch_find((hl_loop *)self, file));
-}
-
-static PyObject *
-loop_watch_list(PyObject *self, PyObject *unused)
-{
-    return hl_watch_list((hl_loop *)self);
-}
-
 /* -- sockets ----------------------------------------------------------------------------------------- */
 
 static PyObject *
@@ -479,7 +408,7 @@ loop_is_free_socket(PyObject *self, PyObject *sock)
 {
     hl_loop *loop = (hl_loop *)self;
     int fd = hl_plain_socket_fd(loop->state, sock);
-    return PyBool_FromLong(fd >= 0 && hl_sock_is_free(loop, fd));
+    return PyBool_FromLong(fd >= 0 && hl_descriptor_is_free(loop, fd));
 }
 
 /* -- tables ----------------------------------------------------------------------------------------- */
@@ -586,15 +515,49 @@ static PyMethodDef loop_methods[] = {
      METH_O,
      "_executor_job($self, change, /)\n--\n\nCount a job: 1 when submitted; anything but a\n"
      "number (the future) when done.  Thread-safe."},
-    {"_watch",
-     HL_FASTCALL(loop_watch),
-     METH_FASTCALL,
-     "_watch($self, fd, kind, file, context, callback, /, *args)\n--\n\nWatch fd for reading (1) or "
-     "writing (2)."},
-    {"_unwatch",
-     HL_FASTCALL(loop_unwatch),
-     METH_FASTCALL,
-     "_unwatch($self, fd, kind, /)\n--\n\nStop watching; return whether it was watched."},
+    {"add_reader",
+     HL_FASTCALL(hl_api_add_reader),
+     METH_FASTCALL | METH_KEYWORDS,
+     "add_reader($self, fd, callback, *args)\n--\n\nCall callback(*args) whenever fd can be\nread from.\n\n" ASYNCIO_LOOP
+     "add_reader"},
+    {"remove_reader",
+     HL_FASTCALL(hl_api_remove_reader),
+     METH_FASTCALL | METH_KEYWORDS,
+     "remove_reader($self, fd)\n--\n\nUndo add_reader(); return whether there was one.\n\n" ASYNCIO_LOOP
+     "remove_reader"},
+    {"_add_reader",
+     HL_FASTCALL(hl_api_own_add_reader),
+     METH_FASTCALL | METH_KEYWORDS,
+     "_add_reader($self, " HL_ADD_READER_PARAMETERS
+     ")\n--\n\nadd_reader() of any descriptor, a transport's too; return the Handle."},
+    {"_remove_reader",
+     HL_FASTCALL(hl_api_own_remove_reader),
+     METH_FASTCALL | METH_KEYWORDS,
+     "_remove_reader($self, fd)\n--\n\nremove_reader() of any descriptor, a transport's too."},
+    {"add_writer",
+     HL_FASTCALL(hl_api_add_writer),
+     METH_FASTCALL | METH_KEYWORDS,
+     "add_writer($self, fd, callback, *args)\n--\n\nCall callback(*args) whenever fd can be\nwritten to.\n\n" ASYNCIO_LOOP
+     "add_writer"},
+    {"remove_writer",
+     HL_FASTCALL(hl_api_remove_writer),
+     METH_FASTCALL | METH_KEYWORDS,
+     "remove_writer($self, fd)\n--\n\nUndo add_writer(); return whether there was one.\n\n" ASYNCIO_LOOP
+     "remove_writer"},
+    {"_add_writer",
+     HL_FASTCALL(hl_api_own_add_writer),
+     METH_FASTCALL | METH_KEYWORDS,
+     "_add_writer($self, " HL_ADD_READER_PARAMETERS
+     ")\n--\n\nadd_writer() of any descriptor, a transport's too; return the Handle."},
+    {"_remove_writer",
+     HL_FASTCALL(hl_api_own_remove_writer),
+     METH_FASTCALL | METH_KEYWORDS,
+     "_remove_writer($self, fd)\n--\n\nremove_writer() of any descriptor, a transport's too."},
+    {"_ensure_fd_no_transport",
+     HL_FASTCALL(hl_api_ensure_fd_no_transport),
+     METH_FASTCALL | METH_KEYWORDS,
+     "_ensure_fd_no_transport($self, fd)\n--\n\nRaise RuntimeError if an open transport owns "
+     "fd."},
     {"_make_stream",
      HL_FASTCALL(hl_api_make_stream),
      METH_FASTCALL,
@@ -636,11 +599,11 @@ static PyMethodDef loop_methods[] = {
      "_own_descriptor($self, fd, transport, /)\n--\n\nNote which native transport owns fd; "
      "None: none."},
     {"_watched_as",
-     loop_watched_as,
+     hl_api_watched_as,
      METH_O,
      "_watched_as($self, file, /)\n--\n\nThe descriptor registered as this object, or -1."},
     {"_watch_list",
-     loop_watch_list,
+     hl_api_watch_list,
      METH_NOARGS,
      "_watch_list($self, /)\n--\n\nList (fd, file, reader, writer) of everything watched."},
     {"_numeric_addresses",

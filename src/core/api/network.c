@@ -127,7 +127,10 @@ hl_api_transport_of(PyObject *self, PyObject *descriptor)
 {
     int fd = PyLong_AsInt(descriptor);
     if (fd == -1 && PyErr_Occurred()) {
-        return NULL;
+        if (!PyErr_ExceptionMatches(PyExc_OverflowError)) {
+            return NULL;
+        }
+        PyErr_Clear(); /* OverflowError: nobody owns what is no descriptor */
     }
     PyObject *transport = hl_watch_transport((hl_loop *)self, fd);
     return transport != NULL ? transport : Py_NewRef(Py_None);

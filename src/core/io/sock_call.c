@@ -1,6 +1,7 @@
 /* The awaitable of sock_call.h. */
 #include "io/sock_call.h"
 
+#include "io/descriptor.h"
 #include "io/plain_socket.h"
 #include "py/error.h"
 #include "py/freelist.h"
@@ -49,45 +50,11 @@ sock_call_end(hl_sock_call *call)
 
 static int sock_call_run(hl_loop *loop, PyObject *self, PyObject *unused);
 
-/* False if no transport made in Python is known for fd; the loop's table of those is a
- * WeakValueDictionary. */
-static bool
-may_have_python_transport(const hl_loop *loop, int fd)
-{
-    PyObject *table = loop->attrs[HL_ATTR_TRANSPORTS];
-    PyObject *data;
-    if (table == NULL) {
-        return false;
-    }
-    if (PyObject_GetOptionalAttr(table, loop->state->str.data, &data) <= 0) {
-        PyErr_Clear(); /* some other table, which has to be asked */
-        return true;
-    }
-    bool may_have = true;
-    if (PyDict_CheckExact(data)) {
-        PyObject *key = PyDict_GET_SIZE(data) > 0 ? PyLong_FromLong(fd) : NULL;
-        may_have = key != NULL && PyDict_Contains(data, key) != 0;
-        Py_XDECREF(key);
-        PyErr_Clear(); /* MemoryError of the key: the method will meet it as well */
-    }
-    Py_DECREF(data);
-    return may_have;
-}
-
-bool
-hl_sock_is_free(hl_loop *loop, int fd)
-{
-    PyObject *transport = hl_watch_transport(loop, fd);
-    bool is_free = transport == NULL && !may_have_python_transport(loop, fd);
-    Py_XDECREF(transport);
-    return is_free;
-}
-
 /* RuntimeError if a transport owns fd. */
 static int
 check_no_transport(hl_loop *loop, int fd)
 {
-    if (hl_sock_is_free(loop, fd)) {
+    if (hl_descriptor_is_free(loop, fd)) {
         return 0;
     }
     PyObject *result =

@@ -50,9 +50,6 @@ struct hl_sock_call {
     int kind;  /* HL_POLL_READ or HL_POLL_WRITE */
 };
 
-/* True if no transport owns fd. */
-bool hl_sock_is_free(hl_loop *loop, int fd);
-
 /* An awaitable of a call on sock, which waits for fd, its descriptor, from here on.  Borrows
  * argument (may be NULL).  New, or NULL: RuntimeError if a transport owns the descriptor. */
 PyObject *hl_sock_call_start(hl_loop *loop, PyObject *sock, int fd,

@@ -44,6 +44,13 @@
 #else
 #define HL_CREATE_TASK_KEYWORDS "**kwargs"
 #endif
+/* What Loop._add_reader and _add_writer take besides a descriptor and a callback. */
+#define HL_READERS_TAKE_CONTEXT (PY_VERSION_HEX >= 0x030F0000)
+#if HL_READERS_TAKE_CONTEXT
+#define HL_ADD_READER_PARAMETERS "fd, callback, *args, context=None"
+#else
+#define HL_ADD_READER_PARAMETERS "fd, callback, *args"
+#endif
 #define HL_SERVERS_KNOW_CLIENTS (PY_VERSION_HEX >= 0x030D0000)
 #define HL_STREAMS_WRITE_LINES (PY_VERSION_HEX >= 0x030C0000)
 #define HL_HANDLES_HAVE_WEAKREF_SLOT (PY_VERSION_HEX < 0x030C0000)

@@ -49,6 +49,16 @@
     X(_asyncgen_finalizer_hook)                                                        \
     X(_set_coroutine_origin_tracking)                                                  \
     X(_write_to_self)                                                                  \
+    X(_ensure_fd_no_transport)                                                         \
+    X(_add_reader)                                                                     \
+    X(_remove_reader)                                                                  \
+    X(_add_writer)                                                                     \
+    X(_remove_writer)                                                                  \
+    X(_transports)                                                                     \
+    X(fd)                                                                              \
+    X(fileno)                                                                          \
+    X(get)                                                                             \
+    X(is_closing)                                                                      \
     X(_prepare_to_block)                                                               \
     X(_after_block)                                                                    \
     X(_timer_handle_cancelled)                                                         \

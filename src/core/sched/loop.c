@@ -36,6 +36,11 @@ override_name(const hl_state *state, int i)
         state->str.is_running,
         state->str._write_to_self,
         state->str._run_once,
+        state->str._ensure_fd_no_transport,
+        state->str._add_reader,
+        state->str._remove_reader,
+        state->str._add_writer,
+        state->str._remove_writer,
         state->str.run_in_executor,
     };
     return names[i];
@@ -69,7 +74,8 @@ hl_loop_refresh_overrides(hl_loop *loop)
         loop->overrides = found;
     }
     /* Read last: the lookups above give the type a version if it had none. */
-    loop->type_version = Py_TYPE(loop)->tp_version_tag;
+    __atomic_store_n(
+        &loop->type_version, Py_TYPE(loop)->tp_version_tag, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -88,8 +94,9 @@ hl_loop_note_attribute(hl_loop *loop, PyObject *name, bool is_set)
             loop->instance_overrides &= ~bit;
         }
         loop->overrides |= loop->instance_overrides;
-        loop->type_version =
-            ~Py_TYPE(loop)->tp_version_tag; /* recompute at the next turn */
+        /* Recompute before the next turn, or when it is next asked for. */
+        __atomic_store_n(
+            &loop->type_version, ~Py_TYPE(loop)->tp_version_tag, __ATOMIC_RELAXED);
         return;
     }
 }

@@ -23,10 +23,15 @@ enum {
     HL_OVERRIDE_IS_RUNNING = 1 << 4,
     HL_OVERRIDE_WRITE_TO_SELF = 1 << 5,
     HL_OVERRIDE_RUN_ONCE = 1 << 6,
+    HL_OVERRIDE_ENSURE_NO_TRANSPORT = 1 << 7,
+    HL_OVERRIDE_ADD_READER = 1 << 8, /* the methods with an underscore */
+    HL_OVERRIDE_REMOVE_READER = 1 << 9,
+    HL_OVERRIDE_ADD_WRITER = 1 << 10,
+    HL_OVERRIDE_REMOVE_WRITER = 1 << 11,
     /* Methods of hotloop.Loop in Python: only an attribute of the instance is noticed. */
-    HL_OVERRIDE_RUN_IN_EXECUTOR = 1 << 7,
-    HL_OVERRIDE_IN_CORE = 7, /* the others, whose bits come first */
-    HL_OVERRIDE_COUNT = 8
+    HL_OVERRIDE_RUN_IN_EXECUTOR = 1 << 12,
+    HL_OVERRIDE_IN_CORE = 12, /* the others, whose bits come first */
+    HL_OVERRIDE_COUNT = 13
 };
 
 /* Python attributes of asyncio's loop and of ours that live in the struct and not in a dict,
@@ -113,7 +118,7 @@ typedef struct hl_loop {
 
     unsigned overrides; /* HL_OVERRIDE_* of type and instance together */
     unsigned instance_overrides;
-    unsigned int type_version; /* of the type when `overrides` was computed */
+    unsigned int type_version; /* atomic: of the type when `overrides` was computed */
 
     uint32_t turn_number; /* atomic: counts turns; wraps around */
     unsigned long
@@ -238,8 +243,18 @@ void hl_loop_wake(hl_loop *loop);
  * Returns 0, or -1 with an exception that leaves the loop. */
 int hl_loop_turn(hl_loop *loop);
 
-/* Recompute which methods were replaced, if the type changed since. */
+/* Recompute which methods were replaced. */
 int hl_loop_refresh_overrides(hl_loop *loop);
+
+/* The same if the type changed since the last time.  Any thread.  Returns 0 or -1. */
+static inline int
+hl_loop_check_overrides(hl_loop *loop)
+{
+    return __atomic_load_n(&loop->type_version, __ATOMIC_RELAXED) ==
+                   __atomic_load_n(&Py_TYPE(loop)->tp_version_tag, __ATOMIC_RELAXED)
+               ? 0
+               : hl_loop_refresh_overrides(loop);
+}
 
 /* Note that an instance attribute called name was set or deleted. */
 void hl_loop_note_attribute(hl_loop *loop, PyObject *name, bool is_set);

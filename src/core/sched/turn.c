@@ -358,12 +358,8 @@ hl_loop_turn(hl_loop *loop)
 {
     hl_poll_event events[EVENTS_PER_WAIT];
     int64_t timeout_ns;
-    if (loop->type_version != Py_TYPE(loop)->tp_version_tag &&
-        hl_loop_refresh_overrides(loop) < 0) {
-        return -1;
-    }
-    if (hl_cork_flush(loop) < 0 || hl_inbox_drain(loop) < 0 ||
-        turn_timeout(loop, &timeout_ns) < 0) {
+    if (hl_loop_check_overrides(loop) < 0 || hl_cork_flush(loop) < 0 ||
+        hl_inbox_drain(loop) < 0 || turn_timeout(loop, &timeout_ns) < 0) {
         return -1;
     }
     int count = turn_collect(loop, timeout_ns, events);

@@ -125,6 +125,17 @@ watch_ask(hl_loop *loop, hl_watch *watch, int fd, int kind, bool is_once)
     return 0;
 }
 
+/* Note what a handle was registered with (NULL: a number), and forget what was before. */
+static void
+watch_put_file(hl_watch *watch, PyObject *file, watch_retired *old)
+{
+    if (watch->rare != NULL) {
+        old->file = watch->rare->file;
+        watch->rare->file = Py_XNewRef(file);
+        watch_trim_rare(watch);
+    }
+}
+
 /* What hl_watch_add and the like do; file may be NULL. */
 static int
 watch_begin(hl_loop *loop, int fd, int kind, hl_watcher watcher, PyObject *file,
@@ -137,9 +148,8 @@ watch_begin(hl_loop *loop, int fd, int kind, hl_watcher watcher, PyObject *file,
     error = watch != NULL ? watch_ask(loop, watch, fd, kind, is_once) : -1;
     if (error == 0) {
         watch_put(watch, kind, watcher.object, watcher.run, &old);
-        if (file != NULL) {
-            old.file = watch->rare->file;
-            watch->rare->file = Py_NewRef(file);
+        if (watcher.run == NULL) {
+            watch_put_file(watch, file, &old);
         }
     }
     Py_END_CRITICAL_SECTION();

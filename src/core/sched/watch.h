@@ -11,8 +11,8 @@
 #include "sched/loop.h"
 
 /* Watch fd with handle for kind (HL_POLL_READ or HL_POLL_WRITE), replacing the handle that
- * was there.  `file` is what the caller registered, kept for removals by a closed object.
- * Returns 0, or -1 with OSError: nothing is watched by it then. */
+ * was there.  `file` is the object that the caller registered, kept for removals when it is
+ * closed, and NULL if that was a plain number.  Returns 0, or -1 with OSError: nothing is watched by it then. */
 int hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file);
 
 /* The same with a native object: run is pushed with it when fd is ready.  It has to bear
