@@ -6,11 +6,12 @@
  */
 #include "load.h"
 
+#include "pin.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -279,17 +280,6 @@ parse_address(const char *text)
     options.address_length = sizeof(*remote);
 }
 
-static void
-pin_to(int cpu)
-{
-    cpu_set_t cpus;
-    CPU_ZERO(&cpus);
-    CPU_SET((size_t)cpu, &cpus);
-    if (sched_setaffinity(0, sizeof(cpus), &cpus) < 0) {
-        load_fail("cannot run on CPU %d: %s", cpu, strerror(errno));
-    }
-}
-
 /* Read the options that are followed by a value; whether name is one of them. */
 static bool
 parse_value(const char *name, const char *value)
@@ -317,7 +307,9 @@ parse_value(const char *name, const char *value)
         options.server_pid = (int)number;
     }
     else if (strcmp(name, "--cpu") == 0) {
-        pin_to((int)number);
+        if (!pin_to((int)number)) {
+            load_fail("cannot run on CPU %s: %s", value, strerror(errno));
+        }
     }
     else {
         return false;

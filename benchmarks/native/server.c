@@ -1,10 +1,11 @@
 /* The part of the servers in C that has nothing to do with how they wait. */
 #include "server.h"
 
+#include "pin.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,17 +23,6 @@ server_fail(const char *what)
 {
     fprintf(stderr, "%s: %s\n", what, strerror(errno));
     exit(1);
-}
-
-static void
-pin_to(int cpu)
-{
-    cpu_set_t cpus;
-    CPU_ZERO(&cpus);
-    CPU_SET((size_t)cpu, &cpus);
-    if (sched_setaffinity(0, sizeof(cpus), &cpus) < 0) {
-        server_fail("sched_setaffinity");
-    }
 }
 
 static int
@@ -74,7 +64,9 @@ server_set_up(int argc, char **argv)
         setup.kind = SERVE_DATAGRAM;
     }
     if (argc > 3) {
-        pin_to(atoi(argv[3]));
+        if (!pin_to(atoi(argv[3]))) {
+            server_fail("sched_setaffinity");
+        }
     }
     setup.is_local = strchr(argv[2], '/') != NULL;
     setup.fd = make_socket(setup.is_local ? argv[2] : NULL,

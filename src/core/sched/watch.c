@@ -285,10 +285,12 @@ watch_transport(const hl_watch *watch)
 int
 hl_watch_set_transport(hl_loop *loop, int fd, PyObject *transport)
 {
-    int error;
+    int error = transport != NULL ? -1 : 0; /* of an item that cannot be made */
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    hl_watch *watch = watch_need(loop, fd);
-    error = watch != NULL ? watch_note_transport(watch, transport) : -1;
+    hl_watch *watch = transport != NULL ? watch_need(loop, fd) : watch_of(loop, fd);
+    if (watch != NULL) {
+        error = watch_note_transport(watch, transport);
+    }
     Py_END_CRITICAL_SECTION();
     return error;
 }
