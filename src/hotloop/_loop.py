@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import contextvars
 import functools
 import os
 import selectors
-import signal
 import socket
 import sys
-import threading
 import warnings
 from asyncio import base_events, constants, futures, selector_events, unix_events
 
-from . import _core, _selector, _sendfile, _subprocess, _tls
+from . import _core, _selector, _sendfile, _subprocess, _tls, _wakeup
 
 # Not imported at run time: the import of hotloop is measured in milliseconds.
 TYPE_CHECKING = False
@@ -91,7 +88,7 @@ class Server(base_events.Server):
             self._clients = _core._ClientSet()
 
 
-class Loop(_core.Loop, asyncio.SelectorEventLoop):
+class Loop(_core.Loop, _wakeup.SignalWakeUp):
     """An asyncio event loop whose scheduling, tasks and futures run in C.
 
     Behaves as the event loop of the running version of asyncio:
@@ -103,16 +100,11 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     if TYPE_CHECKING:  # Private names of asyncio's loops, of which typeshed does not tell.
         _default_executor: concurrent.futures.Executor | None
         _executor_shutdown_called: bool
-        _ssock: socket.socket | None
-        _csock: socket.socket | None
-        # Fields of ours in the struct.  Nothing here may make an instance dict (sched/loop.h).
-        _borrowed_wakeup: bool
-        _foreign_wakeup_fd: int | None
+        # A field of ours in the struct.  Nothing here may make an instance dict (sched/loop.h).
         _process_fds: set[int]  # Of the children that this loop waits for.
 
         def _check_callback(self, callback: object, method: str) -> None: ...
         def _check_default_executor(self) -> None: ...
-        def _read_from_self(self) -> None: ...
         def _child_watcher_callback(self, pid: int, returncode: int, transp: Any) -> None: ...
         async def _ensure_resolved(
             self, address: Any, *, family: int, type: int, proto: int, loop: Any
@@ -542,80 +534,7 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
             context,
         )
 
-    # -- waking up for signals -------------------------------------------------------------------
-
-    def _make_self_pipe(self) -> None:
-        self._ssock, self._csock = ssock, csock = socket.socketpair()
-        ssock.setblocking(False)
-        csock.setblocking(False)
-        self._add_reader(ssock.fileno(), self._read_from_self)
-        self._internal_watched = True
-
-    def _close_self_pipe(self) -> None:
-        if self._ssock is None or self._csock is None:
-            return
-        self._remove_reader(self._ssock.fileno())
-        self._internal_watched = False
-        self._ssock.close()
-        self._ssock = None
-        self._csock.close()
-        self._csock = None
-
-    def _wakeup_fd(self) -> int:
-        """Return the descriptor that signals write to."""
-        assert self._csock is not None
-        return self._csock.fileno()
-
-    def _process_self_data(self, data: bytes) -> None:
-        if self._foreign_wakeup_fd is not None:
-            # Full or closed: what the interpreter's own write ignores as well.
-            with contextlib.suppress(OSError):
-                os.write(self._foreign_wakeup_fd, data)
-        super()._process_self_data(data)  # type: ignore[misc]  # typeshed lists it nowhere
-
-    def _prepare_to_block(self) -> None:
-        """Have signals wake this run; called once per run, before its first real wait."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        if self._ssock is None:
-            self._make_self_pipe()
-        if self._has_signal_handlers:
-            return
-        wakeup_fd = self._wakeup_fd()
-        try:
-            previous = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
-        except ValueError:
-            return  # the main thread of a subinterpreter gets no signals
-        if previous >= 0 and previous != wakeup_fd:
-            self._foreign_wakeup_fd = previous
-        self._borrowed_wakeup = True
-
-    def _forget_wakeup(self) -> int:
-        """Return the wake-up descriptor of somebody else's that ours has replaced, or -1."""
-        foreign = self._foreign_wakeup_fd
-        self._borrowed_wakeup = False
-        self._foreign_wakeup_fd = None
-        return -1 if foreign is None else foreign
-
-    def _after_block(self) -> None:
-        """Give the wake-up descriptor back at the end of a run that used it."""
-        if self._borrowed_wakeup:
-            foreign = self._forget_wakeup()
-            if not self._has_signal_handlers:
-                signal.set_wakeup_fd(foreign, warn_on_full_buffer=foreign >= 0)
-
-    def _forget_self_pipe(self) -> None:
-        """In a forked child: drop the pair shared with the parent, by number only."""
-        if self._ssock is None:
-            return
-        is_installed = self._borrowed_wakeup or self._has_signal_handlers
-        foreign = self._forget_wakeup()
-        self._close_self_pipe()
-        if self._has_signal_handlers:
-            self._make_self_pipe()
-            foreign = self._wakeup_fd()
-        if is_installed:
-            signal.set_wakeup_fd(foreign, warn_on_full_buffer=foreign >= 0)
+    # -- signals ---------------------------------------------------------------------------------
 
     def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], object], *args: *_Ts) -> None:
         """Call ``callback(*args)`` from the loop when signal sig arrives.
