@@ -8,11 +8,14 @@ at these tests (`.ci/run thread-sanitizer`).
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 import queue
 import socket
 import threading
+import time
 
 import pytest
+from support.certificates import client_context, server_context
 
 import hotloop
 
@@ -304,3 +307,175 @@ def test_one_endpoint_used_by_several_threads_and_the_loop(running):
     together(send)
     on_loop(running, transport.abort)
     on_loop(running, int)
+
+
+# What a program may ask of a transport, or do to it, while the loop is at work with it; what a
+# kind of transport has not is left out.
+USES = [
+    ("get_protocol",),
+    ("set_protocol", None),  # a new one each time, so that the old one dies
+    ("is_closing",),
+    ("is_reading",),
+    ("get_extra_info", "sockname"),
+    ("get_extra_info", "socket"),
+    ("get_extra_info", "pipe"),
+    ("pause_reading",),
+    ("__repr__",),
+    ("resume_reading",),
+    ("get_write_buffer_limits",),
+    ("set_write_buffer_limits", 100),
+    ("can_write_eof",),
+    ("get_write_buffer_size",),
+    ("set_write_buffer_limits", 100_000),
+]
+ENDS = [("write_eof",), ("abort",), ("close",)]
+
+
+class Answering(asyncio.Protocol, asyncio.DatagramProtocol):
+    """Sends everything back, so that the traffic has no end; tells when the connection is lost."""
+
+    def __init__(self, lost):
+        self.lost = lost
+        self.transport = None
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        if isinstance(self.transport, asyncio.WriteTransport):
+            with contextlib.suppress(AttributeError, RuntimeError):  # it is being closed
+                self.transport.write(data)
+
+    def datagram_received(self, data, address):
+        self.transport.sendto(data, address)
+
+    def connection_lost(self, exc):
+        self.lost.release()
+
+    def successor(self):
+        one = Answering(self.lost)
+        one.transport = self.transport
+        return one
+
+
+class Connection:
+    """Two transports of one loop that send to each other; `lost` is released once for each."""
+
+    def __init__(self, loop):
+        self.lost = threading.Semaphore(0)
+        self.loop = loop
+
+    def call(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(BOUND)
+
+    def protocol(self):
+        return Answering(self.lost)
+
+    def wait_until_lost(self):
+        """Wait for both, and wake the loop, which a close() in another thread does not."""
+        for _ in range(2):
+            bound = time.monotonic() + BOUND
+            while not self.lost.acquire(timeout=0.01):
+                assert time.monotonic() < bound
+                self.loop.call_soon_threadsafe(int)
+
+    def stream(self):
+        mine, theirs = socket.socketpair()
+        connecting = self.loop.create_connection(self.protocol, sock=mine)
+        first, _ = self.call(connecting)
+        second, _ = self.call(self.loop.create_connection(self.protocol, sock=theirs))
+        self.loop.call_soon_threadsafe(first.write, b"x" * 300)
+        return [first, second]
+
+    def tls(self):
+        # What asyncio does in Python finds None here and there, which it reports.
+        self.loop.set_exception_handler(lambda loop, context: None)
+        mine, theirs = socket.socketpair()
+        client = {"ssl": client_context(), "server_hostname": "localhost"}
+
+        async def connect():
+            accepting = self.loop.connect_accepted_socket(
+                self.protocol, theirs, ssl=server_context()
+            )
+            connecting = self.loop.create_connection(self.protocol, sock=mine, **client)
+            return [transport for transport, _ in await asyncio.gather(connecting, accepting)]
+
+        transports = self.call(connect())
+        self.loop.call_soon_threadsafe(transports[0].write, b"x" * 300)
+        return transports
+
+    def datagram(self):
+        address = ("127.0.0.1", 0)
+        first, second = (
+            self.call(self.loop.create_datagram_endpoint(self.protocol, address))[0]
+            for _ in range(2)
+        )
+        target = second.get_extra_info("sockname")
+        for _ in range(5):
+            self.loop.call_soon_threadsafe(first.sendto, b"x" * 300, target)
+        return [first, second]
+
+    def pipe(self):
+        reading, writing = os.pipe()
+        reader, _ = self.call(
+            self.loop.connect_read_pipe(self.protocol, os.fdopen(reading, "rb", 0))
+        )
+        writer, _ = self.call(
+            self.loop.connect_write_pipe(self.protocol, os.fdopen(writing, "wb", 0))
+        )
+
+        def write():
+            if not writer.is_closing() and not reader.is_closing():
+                writer.write(b"x" * 3000)
+                self.loop.call_soon(write)
+
+        self.loop.call_soon_threadsafe(write)
+        return [reader, writer]
+
+
+def use(transport, calls):
+    """Make the calls that the transport has; it may refuse them, and have no protocol any more."""
+    for name, *arguments in calls:
+        with contextlib.suppress(AttributeError, OSError, RuntimeError):
+            if name == "set_protocol":
+                arguments = [transport.get_protocol().successor()]
+            getattr(transport, name)(*arguments)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["stream", "tls", "datagram", "pipe"])
+def test_a_transport_used_by_several_threads_while_the_loop_serves_it(running, kind):
+    connection = Connection(running)
+    transports = getattr(connection, kind)()
+
+    def hammer():
+        for _ in range(ROUNDS):
+            for transport in transports:
+                use(transport, USES)
+
+    together(hammer)
+    for transport in transports:
+        on_loop(running, transport.abort if hasattr(transport, "abort") else transport.close)
+    connection.wait_until_lost()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("end", ENDS, ids=[name for name, *_ in ENDS])
+@pytest.mark.parametrize("kind", ["stream", "tls", "datagram", "pipe"])
+def test_a_transport_that_several_threads_end(running, kind, end):
+    """Whichever is the first, the protocol is told once, and what follows is refused or ignored."""
+    for _ in range(5):
+        connection = Connection(running)
+        transports = getattr(connection, kind)()
+
+        def hammer(transports=transports):
+            for transport in transports:
+                use(transport, USES)
+                use(transport, [end])
+                use(transport, USES)
+                use(transport, ENDS)
+
+        together(hammer)
+        connection.wait_until_lost()
+        on_loop(running, int)
+        assert not connection.lost.acquire(blocking=False)

@@ -46,31 +46,58 @@ hl_client_set_forget(hl_transport *transport)
     set->count--;
 }
 
-/* object as a transport of ours, or NULL. */
+/* object as a transport to be linked, or NULL.  Without a GIL there is none: a transport
+ * could die in one thread while another one follows the links. */
 static hl_transport *
 native_client(PyObject *self, PyObject *object)
 {
     const hl_state *state = hl_state_of(self);
-    return PyObject_TypeCheck(object, state->TransportType) ? hl_transport_of(object)
-                                                            : NULL;
+    return !HL_FREE_THREADED && PyObject_TypeCheck(object, state->TransportType)
+               ? hl_transport_of(object)
+               : NULL;
 }
 
 /* -- methods ------------------------------------------------------------------------------------- */
+
+/* The WeakSet, which stays once it is there: borrowed, or NULL. */
+static PyObject *
+others_of(hl_client_set *set)
+{
+    PyObject *others;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)set);
+    others = set->others;
+    Py_END_CRITICAL_SECTION();
+    return others;
+}
+
+/* Have a WeakSet (stolen), unless another thread was faster. */
+static void
+set_others(hl_client_set *set, PyObject *others)
+{
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)set);
+    if (set->others == NULL) {
+        set->others = others;
+        others = NULL;
+    }
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(others);
+}
 
 /* What is not native goes to a WeakSet, by its method of that name.  New, or NULL. */
 static PyObject *
 call_others(hl_client_set *set, const char *method, PyObject *object)
 {
-    if (set->others == NULL) {
+    if (others_of(set) == NULL) {
         PyObject *weakref = PyImport_ImportModule("weakref");
-        set->others =
+        PyObject *others =
             weakref != NULL ? PyObject_CallMethod(weakref, "WeakSet", NULL) : NULL;
         Py_XDECREF(weakref);
-        if (set->others == NULL) {
+        if (others == NULL) {
             return NULL;
         }
+        set_others(set, others);
     }
-    return PyObject_CallMethod(set->others, method, "O", object);
+    return PyObject_CallMethod(others_of(set), method, "O", object);
 }
 
 static PyObject *
@@ -81,10 +108,8 @@ clients_add(PyObject *self, PyObject *object)
     if (transport == NULL) {
         return call_others(set, "add", object);
     }
-    Py_BEGIN_CRITICAL_SECTION(self);
     hl_client_set_forget(transport);
     clients_link(set, transport);
-    Py_END_CRITICAL_SECTION();
     Py_RETURN_NONE;
 }
 
@@ -96,11 +121,9 @@ clients_discard(PyObject *self, PyObject *object)
     if (transport == NULL) {
         return call_others(set, "discard", object);
     }
-    Py_BEGIN_CRITICAL_SECTION(self);
     if (transport->clients == set) {
         hl_client_set_forget(transport);
     }
-    Py_END_CRITICAL_SECTION();
     Py_RETURN_NONE;
 }
 
@@ -109,7 +132,8 @@ static PyObject *
 clients_copy(PyObject *self, PyObject *unused)
 {
     hl_client_set *set = (hl_client_set *)self;
-    PyObject *list = set->others != NULL ? PySequence_List(set->others) : PyList_New(0);
+    PyObject *others = others_of(set);
+    PyObject *list = others != NULL ? PySequence_List(others) : PyList_New(0);
     for (hl_transport *transport = set->first; list != NULL && transport != NULL;
          transport = transport->client_next) {
         if (PyList_Append(list, (PyObject *)transport) < 0) {
@@ -132,8 +156,9 @@ static Py_ssize_t
 clients_length(PyObject *self)
 {
     hl_client_set *set = (hl_client_set *)self;
-    Py_ssize_t others = set->others != NULL ? PyObject_Size(set->others) : 0;
-    return others < 0 ? -1 : set->count + others;
+    PyObject *others = others_of(set);
+    Py_ssize_t count = others != NULL ? PyObject_Size(others) : 0;
+    return count < 0 ? -1 : set->count + count;
 }
 
 static int
@@ -144,7 +169,8 @@ clients_contains(PyObject *self, PyObject *object)
     if (transport != NULL) {
         return transport->clients == set;
     }
-    return set->others != NULL ? PySequence_Contains(set->others, object) : 0;
+    PyObject *others = others_of(set);
+    return others != NULL ? PySequence_Contains(others, object) : 0;
 }
 
 /* -- life and type ------------------------------------------------------------------------------ */

@@ -3,7 +3,8 @@
  *
  * Native transports are linked through fields of their own and not referred to: a transport
  * that dies takes itself out.  A WeakSet costs some 150 bytes and a microsecond for each.
- * Others, which only Python code could add, are in a WeakSet beside the list. */
+ * Others, which only Python code could add, are in a WeakSet beside the list; without a GIL
+ * all are. */
 #ifndef HL_IO_CLIENT_SET_H
 #define HL_IO_CLIENT_SET_H
 

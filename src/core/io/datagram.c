@@ -163,7 +163,7 @@ static bool
 has_kept(const hl_transport *transport)
 {
     const hl_datagram *self = (const hl_datagram *)transport;
-    return transport->is_read_watched && self->batch != NULL &&
+    return hl_transport_is_watched(transport, HL_POLL_READ) && self->batch != NULL &&
            hl_datagram_batch_has_more(self->batch);
 }
 
@@ -259,7 +259,7 @@ hl_datagram_socket_failed(hl_transport *transport, const char *message)
 static int
 receive_by_socket(hl_transport *transport)
 {
-    PyObject *sock = Py_XNewRef(hl_transport_socket(transport));
+    PyObject *sock = hl_transport_socket(transport);
     PyObject *answer =
         sock != NULL ? PyObject_CallMethod(sock, "recvfrom", "i", MAX_SIZE) : NULL;
     Py_XDECREF(sock);
@@ -338,26 +338,25 @@ datagram_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
     return run_and_deliver(loop, transport, receive);
 }
 
-static PyObject *
-datagram_read_ready(PyObject *self, PyObject *unused)
+static int
+read_lock_held(hl_transport *transport)
 {
-    hl_transport *transport = hl_transport_of(self);
     if (transport->conn_lost > 0 || transport->is_lost) {
-        Py_RETURN_NONE;
+        return 0;
     }
     PyObject *loop = Py_NewRef((PyObject *)transport->loop); /* it may be lost inside */
-    int error;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    error = receive(transport);
+    int error = receive(transport);
     if (error == 0 && has_kept(transport)) {
         error = deliver_soon(transport);
     }
-    Py_END_CRITICAL_SECTION();
     Py_DECREF(loop);
-    if (error < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return error;
+}
+
+static PyObject *
+datagram_read_ready(PyObject *self, PyObject *unused)
+{
+    return hl_transport_do(self, read_lock_held);
 }
 
 /* -- life --------------------------------------------------------------------------------------- */
@@ -458,13 +457,16 @@ datagram_dealloc(PyObject *self)
 }
 
 static PyObject *
+queue_lock_held(hl_transport *transport)
+{
+    return hl_transport_flush_own(transport) < 0 ? NULL
+                                                 : hl_datagram_queue_list(transport);
+}
+
+static PyObject *
 get_datagram_queue(PyObject *self, void *closure)
 {
-    hl_transport *transport = hl_transport_of(self);
-    if (transport->loop != NULL && hl_cork_flush_own(transport->loop, self) < 0) {
-        return NULL;
-    }
-    return hl_datagram_queue_list(transport);
+    return hl_transport_ask(self, queue_lock_held);
 }
 
 static PyObject *

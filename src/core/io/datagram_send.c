@@ -13,6 +13,7 @@
 #include "io/datagram.h"
 
 #include "io/outgoing.h"
+#include "io/transport_face.h"
 #include "py/args.h"
 #include "py/context.h"
 #include "sched/cork.h"
@@ -44,7 +45,7 @@ queue_push(hl_transport *transport, PyObject *data, PyObject *address)
 static int
 queue_watch(hl_transport *transport)
 {
-    return transport->is_write_watched
+    return hl_transport_is_watched(transport, HL_POLL_WRITE)
                ? 0
                : hl_transport_watch(transport, HL_POLL_WRITE, NULL);
 }
@@ -307,7 +308,7 @@ find_receiver(hl_transport *transport, PyObject *address, hl_inet_address *recei
 static int
 send_by_socket(hl_transport *transport, PyObject *data, PyObject *address)
 {
-    PyObject *sock = Py_XNewRef(hl_transport_socket(transport));
+    PyObject *sock = hl_transport_socket(transport);
     PyObject *result = NULL;
     if (sock != NULL) {
         result = hl_datagram_of(transport)->is_connected
@@ -602,7 +603,7 @@ send_queued(hl_transport *transport)
     /* resume_writing() may send more, which must not be held back: a transport that is
      * closing would be lost before it. */
     if (hl_flow_maybe_resume(transport) < 0 ||
-        (transport->loop != NULL &&
+        (!transport->is_given_up &&
          hl_cork_flush_own(transport->loop, (PyObject *)transport) < 0)) {
         return -1;
     }
@@ -627,19 +628,14 @@ hl_datagram_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
                             loop->state->str._sendto_ready);
 }
 
+static int
+send_lock_held(hl_transport *transport)
+{
+    return transport->conn_lost > 0 || transport->is_lost ? 0 : send_queued(transport);
+}
+
 PyObject *
 hl_datagram_sendto_ready(PyObject *self, PyObject *unused)
 {
-    hl_transport *transport = hl_transport_of(self);
-    if (transport->conn_lost > 0 || transport->is_lost) {
-        Py_RETURN_NONE;
-    }
-    int error;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    error = send_queued(transport);
-    Py_END_CRITICAL_SECTION();
-    if (error < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, send_lock_held);
 }

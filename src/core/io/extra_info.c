@@ -4,17 +4,33 @@
 #include "py/args.h"
 #include "sched/cork.h"
 
+/* A socket object was made for the descriptor: keep it, unless another thread was faster, or
+ * the descriptor is gone.  Such a one (stolen) must not close it.  Returns 0 or -1. */
+static int
+keep_socket(hl_transport *transport, PyObject *sock)
+{
+    if (transport->sock == NULL && !transport->is_lost) {
+        transport->sock = sock;
+        return 0;
+    }
+    PyObject *result = PyObject_CallMethod(sock, "detach", NULL);
+    Py_XDECREF(result);
+    Py_DECREF(sock);
+    return result != NULL ? 0 : -1;
+}
+
 PyObject *
 hl_transport_socket(hl_transport *transport)
 {
-    if (transport->is_lost || transport->loop == NULL) {
-        return Py_None;
-    }
-    if (transport->sock == NULL) {
-        transport->sock = PyObject_CallMethod(
+    if (transport->sock == NULL && !transport->is_lost) {
+        PyObject *sock = PyObject_CallMethod(
             transport->loop->state->transports, "adopt_socket", "i", transport->fd);
+        if (sock == NULL || keep_socket(transport, sock) < 0) {
+            return NULL;
+        }
     }
-    return transport->sock;
+    return Py_NewRef(transport->sock != NULL && !transport->is_lost ? transport->sock
+                                                                    : Py_None);
 }
 
 /* A name of the descriptor: getsockname or getpeername of the socket; None if it has none. */
@@ -29,8 +45,9 @@ name_by_socket(hl_transport *transport, const char *method)
         sock != Py_None ? PyObject_CallMethod(sock, method, NULL) : Py_NewRef(Py_None);
     if (name == NULL && PyErr_ExceptionMatches(PyExc_OSError)) {
         PyErr_Clear(); /* OSError: not bound, or not connected */
-        return Py_NewRef(Py_None);
+        name = Py_NewRef(Py_None);
     }
+    Py_DECREF(sock);
     return name;
 }
 
@@ -73,8 +90,13 @@ make_transport_socket(hl_transport *transport)
         return NULL;
     }
     hl_state *state = hl_state_of((PyObject *)transport);
-    PyObject *loop = transport->loop != NULL ? (PyObject *)transport->loop : Py_None;
-    return PyObject_CallMethod(state->transports, "transport_socket", "OO", loop, sock);
+    PyObject *loop = !transport->is_given_up ? (PyObject *)transport->loop : Py_None;
+    Py_INCREF(loop); /* held */
+    PyObject *result =
+        PyObject_CallMethod(state->transports, "transport_socket", "OO", loop, sock);
+    Py_DECREF(loop);
+    Py_DECREF(sock);
+    return result;
 }
 
 /* The value of one of the names that are made when first asked for: new; NULL without an
@@ -100,16 +122,9 @@ make_extra(hl_transport *transport, PyObject *name)
 
 /* extra[name], made if need be.  *value is new, or NULL if there is no such name. */
 static int
-extra_lookup(hl_transport *transport, PyObject *name, PyObject **value)
+lookup_in(hl_transport *transport, PyObject *extra, PyObject *name, PyObject **value)
 {
-    *value = NULL;
-    if (transport->extra == NULL) {
-        transport->extra = PyDict_New();
-        if (transport->extra == NULL) {
-            return -1;
-        }
-    }
-    if (PyDict_GetItemRef(transport->extra, name, value) < 0) {
+    if (PyDict_GetItemRef(extra, name, value) < 0) {
         return -1;
     }
     if (*value != NULL) {
@@ -119,14 +134,42 @@ extra_lookup(hl_transport *transport, PyObject *name, PyObject **value)
     if (*value == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    return PyDict_SetItem(transport->extra, name, *value);
+    return PyDict_SetItem(extra, name, *value);
+}
+
+static int
+extra_lookup(hl_transport *transport, PyObject *name, PyObject **value)
+{
+    *value = NULL;
+    if (transport->extra == NULL) {
+        transport->extra = PyDict_New();
+        if (transport->extra == NULL) {
+            return -1;
+        }
+    }
+    PyObject *extra =
+        Py_NewRef(transport->extra); /* held: it may be exchanged meanwhile */
+    int error = lookup_in(transport, extra, name, value);
+    Py_DECREF(extra);
+    if (error < 0) {
+        Py_CLEAR(*value);
+    }
+    return error;
+}
+
+/* What get_extra_info() does. */
+static int
+extra_info_lock_held(hl_transport *transport, PyObject *name, PyObject **value)
+{
+    /* Options set on the raw socket apply to what is sent from then on. */
+    return hl_transport_flush_own(transport) < 0 ? -1
+                                                 : extra_lookup(transport, name, value);
 }
 
 PyObject *
 hl_transport_get_extra_info_method(PyObject *self, PyObject *const *args,
                                    Py_ssize_t nargs, PyObject *kwnames)
 {
-    hl_transport *transport = hl_transport_of(self);
     const hl_state *state = hl_state_of(self);
     PyObject *const names[] = {state->str.name, state->str.default_, NULL};
     PyObject *values[2] = {NULL, Py_None};
@@ -134,24 +177,21 @@ hl_transport_get_extra_info_method(PyObject *self, PyObject *const *args,
         0) {
         return NULL;
     }
-    /* Options set on the raw socket apply to what is sent from then on. */
-    if (transport->loop != NULL && hl_cork_flush_own(transport->loop, self) < 0) {
-        return NULL;
-    }
     PyObject *value;
-    if (extra_lookup(transport, values[0], &value) < 0) {
-        Py_XDECREF(value);
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = extra_info_lock_held(hl_transport_of(self), values[0], &value);
+    Py_END_CRITICAL_SECTION();
+    if (error < 0) {
         return NULL;
     }
     return value != NULL ? value : Py_NewRef(values[1]);
 }
 
-/* The dict with everything in it, for code that reads transport._extra. */
-PyObject *
-hl_transport_get_extra(PyObject *self, void *closure)
+static PyObject *
+whole_extra_lock_held(hl_transport *transport)
 {
-    hl_transport *transport = hl_transport_of(self);
-    const hl_state *state = hl_state_of(self);
+    const hl_state *state = hl_state_of((PyObject *)transport);
     PyObject *const names[] = {
         state->str.socket, state->str.sockname, state->str.peername};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
@@ -165,6 +205,13 @@ hl_transport_get_extra(PyObject *self, void *closure)
     return Py_NewRef(transport->extra);
 }
 
+/* The dict with everything in it, for code that reads transport._extra. */
+PyObject *
+hl_transport_get_extra(PyObject *self, void *closure)
+{
+    return hl_transport_ask(self, whole_extra_lock_held);
+}
+
 int
 hl_transport_set_extra(PyObject *self, PyObject *value, void *closure)
 {
@@ -172,6 +219,11 @@ hl_transport_set_extra(PyObject *self, PyObject *value, void *closure)
         PyErr_SetString(PyExc_TypeError, "_extra must be a dict");
         return -1;
     }
-    Py_XSETREF(hl_transport_of(self)->extra, Py_NewRef(value));
+    PyObject *previous;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    previous = hl_transport_of(self)->extra;
+    hl_transport_of(self)->extra = Py_NewRef(value);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(previous);
     return 0;
 }

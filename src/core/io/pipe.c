@@ -24,23 +24,32 @@ hl_pipe_log_closed(hl_transport *pipe)
     return result != NULL ? 0 : -1;
 }
 
-int
-hl_pipe_set_file(PyObject *self, PyObject *value, void *closure)
+static int
+forget_file_lock_held(hl_transport *pipe)
 {
-    hl_transport *pipe = hl_transport_of(self);
-    if (value != Py_None) {
-        PyErr_SetString(PyExc_TypeError, "_pipe can only be set to None");
-        return -1;
-    }
-    int error = hl_transport_unwatch(pipe, HL_POLL_READ);
-    if (hl_transport_unwatch(pipe, HL_POLL_WRITE) < 0) {
-        error = -1;
+    if (pipe->is_lost) {
+        return 0;
     }
     pipe->is_lost = true;
+    int error = hl_transport_unwatch_for_good(pipe);
     if (hl_transport_end_nonblocking(pipe) < 0) {
         error = -1;
     }
     Py_CLEAR(pipe->sock);
+    return error;
+}
+
+int
+hl_pipe_set_file(PyObject *self, PyObject *value, void *closure)
+{
+    if (value != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "_pipe can only be set to None");
+        return -1;
+    }
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = forget_file_lock_held(hl_transport_of(self));
+    Py_END_CRITICAL_SECTION();
     return error;
 }
 
@@ -93,7 +102,9 @@ reader_on_eof(hl_transport *pipe)
     if (hl_transport_unwatch(pipe, HL_POLL_READ) < 0) {
         return -1;
     }
-    PyObject *eof = PyObject_GetAttr(pipe->protocol, loop->state->str.eof_received);
+    PyObject *protocol = Py_NewRef(pipe->protocol != NULL ? pipe->protocol : Py_None);
+    PyObject *eof = PyObject_GetAttr(protocol, loop->state->str.eof_received);
+    Py_DECREF(protocol);
     int error =
         eof != NULL
             ? hl_call_soon(
@@ -138,37 +149,46 @@ reader_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
 
 static const hl_transport_kind reader_kind = {.on_readable = reader_on_readable};
 
+static int
+read_lock_held(hl_transport *pipe)
+{
+    return pipe->is_lost ? 0 : reader_read(pipe);
+}
+
 static PyObject *
 reader_read_ready(PyObject *self, PyObject *unused)
 {
-    hl_transport *pipe = hl_transport_of(self);
-    if (!pipe->is_lost && reader_read(pipe) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, read_lock_held);
+}
+
+static int
+close_lock_held(hl_transport *pipe)
+{
+    return pipe->is_closing ? 0 : reader_end(pipe, NULL);
 }
 
 static PyObject *
 reader_close(PyObject *self, PyObject *unused)
 {
-    hl_transport *pipe = hl_transport_of(self);
-    if (!pipe->is_closing && reader_end(pipe, NULL) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, close_lock_held);
+}
+
+static PyObject *
+repr_lock_held(hl_transport *pipe)
+{
+    const char *state = pipe->is_lost ? " closed" : pipe->is_closing ? " closing" : "";
+    const char *activity = pipe->is_lost ? "closed"
+                           : pipe->is_given_up || hl_loop_is_closed(pipe->loop) ? "open"
+                           : hl_transport_is_watched(pipe, HL_POLL_READ) ? "polling"
+                                                                         : "idle";
+    return PyUnicode_FromFormat(
+        "<_UnixReadPipeTransport%s fd=%d %s>", state, pipe->fd, activity);
 }
 
 static PyObject *
 reader_repr(PyObject *self)
 {
-    const hl_transport *pipe = hl_transport_of(self);
-    const char *state = pipe->is_lost ? " closed" : pipe->is_closing ? " closing" : "";
-    const char *activity = pipe->is_lost                                 ? "closed"
-                           : pipe->loop == NULL || pipe->loop->is_closed ? "open"
-                           : pipe->is_read_watched                       ? "polling"
-                                                                         : "idle";
-    return PyUnicode_FromFormat(
-        "<_UnixReadPipeTransport%s fd=%d %s>", state, pipe->fd, activity);
+    return hl_transport_ask(self, repr_lock_held);
 }
 
 /* -- making ------------------------------------------------------------------------------------- */

@@ -52,30 +52,35 @@ writer_failed(hl_transport *pipe, int error)
 }
 
 /* End of our writing: what is queued is still sent. */
-static PyObject *
-writer_write_eof(PyObject *self, PyObject *unused)
+static int
+write_eof_lock_held(hl_transport *pipe)
 {
-    hl_transport *pipe = hl_transport_of(self);
     if (pipe->is_closing || pipe->is_lost) {
-        Py_RETURN_NONE;
+        return 0;
     }
     if (hl_transport_queued(pipe) > 0) {
         pipe->is_closing = true;
-        Py_RETURN_NONE;
+        return 0;
     }
-    if (writer_end(pipe, NULL) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return writer_end(pipe, NULL);
+}
+
+static PyObject *
+writer_write_eof(PyObject *self, PyObject *unused)
+{
+    return hl_transport_do(self, write_eof_lock_held);
+}
+
+static int
+abort_lock_held(hl_transport *pipe)
+{
+    return writer_end(pipe, NULL);
 }
 
 static PyObject *
 writer_abort(PyObject *self, PyObject *unused)
 {
-    if (writer_end(hl_transport_of(self), NULL) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, abort_lock_held);
 }
 
 /* -- events ---------------------------------------------------------------------------------------- */
@@ -166,24 +171,28 @@ const hl_transport_kind hl_pipe_writer_kind = {
     .on_writable = writer_on_writable,
 };
 
+static int
+peer_gone_lock_held(hl_transport *pipe)
+{
+    return pipe->is_lost ? 0 : writer_peer_gone(pipe);
+}
+
 static PyObject *
 writer_read_ready(PyObject *self, PyObject *unused)
 {
-    hl_transport *pipe = hl_transport_of(self);
-    if (!pipe->is_lost && writer_peer_gone(pipe) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, peer_gone_lock_held);
+}
+
+static int
+write_queued_lock_held(hl_transport *pipe)
+{
+    return pipe->is_lost ? 0 : writer_write_queued(pipe);
 }
 
 static PyObject *
 writer_write_ready(PyObject *self, PyObject *unused)
 {
-    hl_transport *pipe = hl_transport_of(self);
-    if (!pipe->is_lost && writer_write_queued(pipe) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, write_queued_lock_held);
 }
 
 /* -- writing ---------------------------------------------------------------------------------------- */
@@ -265,11 +274,10 @@ writer_can_write_eof(PyObject *self, PyObject *unused)
 }
 
 static PyObject *
-writer_repr(PyObject *self)
+repr_lock_held(hl_transport *pipe)
 {
-    const hl_transport *pipe = hl_transport_of(self);
     const char *state = pipe->is_lost ? " closed" : pipe->is_closing ? " closing" : "";
-    if (pipe->is_lost || pipe->loop == NULL || pipe->loop->is_closed) {
+    if (pipe->is_lost || pipe->is_given_up || hl_loop_is_closed(pipe->loop)) {
         return PyUnicode_FromFormat("<_UnixWritePipeTransport%s fd=%d %s>",
                                     state,
                                     pipe->fd,
@@ -278,8 +286,15 @@ writer_repr(PyObject *self)
     return PyUnicode_FromFormat("<_UnixWritePipeTransport%s fd=%d %s bufsize=%zd>",
                                 state,
                                 pipe->fd,
-                                pipe->is_write_watched ? "polling" : "idle",
+                                hl_transport_is_watched(pipe, HL_POLL_WRITE) ? "polling"
+                                                                             : "idle",
                                 (Py_ssize_t)hl_transport_queued(pipe));
+}
+
+static PyObject *
+writer_repr(PyObject *self)
+{
+    return hl_transport_ask(self, repr_lock_held);
 }
 
 /* -- the type ------------------------------------------------------------------------------------------ */

@@ -178,14 +178,16 @@ stream_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
         loop, stream, &stream->read_context, stream_read, loop->state->str._read_ready);
 }
 
+static int
+stream_read_open(hl_transport *stream)
+{
+    return stream->conn_lost == 0 && !stream->is_lost ? stream_read(stream) : 0;
+}
+
 static PyObject *
 stream_read_ready(PyObject *self, PyObject *unused)
 {
-    hl_transport *stream = hl_transport_of(self);
-    if (stream->conn_lost == 0 && !stream->is_lost && stream_read(stream) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, stream_read_open);
 }
 
 /* -- life ---------------------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 #include "io/stream.h"
 
 #include "io/outgoing.h"
+#include "io/transport_face.h"
 #include "poll/socket.h"
 #include "py/error.h"
 #include "sched/cork.h"
@@ -176,6 +177,15 @@ stream_write_piece(hl_transport *stream, hl_outgoing *piece)
     return stream_put(stream, piece);
 }
 
+/* A memoryview that is not contiguous cannot be sent by asyncio either; that is raised. */
+static int
+stream_refuse_scattered(hl_transport *stream)
+{
+    return stream->conn_lost > 0 || stream->is_lost
+               ? -1
+               : hl_transport_fail(stream, WRITE_ERROR);
+}
+
 PyObject *
 hl_stream_write(PyObject *self, PyObject *data)
 {
@@ -190,11 +200,7 @@ hl_stream_write(PyObject *self, PyObject *data)
     }
     hl_outgoing piece;
     if (hl_outgoing_open(&piece, data) < 0) {
-        /* A memoryview that is not contiguous cannot be sent by asyncio either. */
-        if (stream->conn_lost > 0 || stream->is_lost) {
-            return NULL;
-        }
-        return hl_transport_fail(stream, WRITE_ERROR) < 0 ? NULL : Py_NewRef(Py_None);
+        return hl_transport_do(self, stream_refuse_scattered);
     }
     int error;
     Py_BEGIN_CRITICAL_SECTION(self);
@@ -248,6 +254,18 @@ views_of(PyObject *list)
     return views;
 }
 
+static int
+stream_write_list(hl_transport *stream, PyObject *list)
+{
+    if (stream->conn_lost > 0 || stream->is_lost) {
+        return hl_transport_note_lost_write(stream);
+    }
+    PyObject *views = views_of(list);
+    int error = views != NULL ? stream_write_pieces(stream, views) : -1;
+    Py_XDECREF(views);
+    return error;
+}
+
 PyObject *
 hl_stream_writelines(PyObject *self, PyObject *list)
 {
@@ -261,18 +279,10 @@ hl_stream_writelines(PyObject *self, PyObject *list)
     if (is_true <= 0) {
         return is_true < 0 ? NULL : Py_NewRef(Py_None);
     }
-    if (stream->conn_lost > 0 || stream->is_lost) {
-        return hl_transport_note_lost_write(stream) < 0 ? NULL : Py_NewRef(Py_None);
-    }
-    PyObject *views = views_of(list);
-    if (views == NULL) {
-        return NULL;
-    }
     int error;
     Py_BEGIN_CRITICAL_SECTION(self);
-    error = stream_write_pieces(stream, views);
+    error = stream_write_list(stream, list);
     Py_END_CRITICAL_SECTION();
-    Py_DECREF(views);
     if (error < 0) {
         return NULL;
     }
@@ -281,25 +291,27 @@ hl_stream_writelines(PyObject *self, PyObject *list)
 
 /* -- the end of our direction ------------------------------------------------------------------------- */
 
+static int
+write_eof_lock_held(hl_transport *stream)
+{
+    if (stream->is_closing || stream->is_eof_written) {
+        return 0;
+    }
+    if (hl_cork_flush_own(stream->loop, (PyObject *)stream) < 0) {
+        return -1;
+    }
+    stream->is_eof_written = true;
+    if (hl_transport_is_queued(stream) || stream->is_closing) {
+        return 0;
+    }
+    int error = hl_socket_shutdown_write(stream->fd);
+    return error < 0 ? hl_error_set(error) : 0;
+}
+
 PyObject *
 hl_stream_write_eof(PyObject *self, PyObject *unused)
 {
-    hl_transport *stream = hl_transport_of(self);
-    if (stream->is_closing || stream->is_eof_written) {
-        Py_RETURN_NONE;
-    }
-    if (hl_cork_flush_own(stream->loop, self) < 0) {
-        return NULL;
-    }
-    stream->is_eof_written = true;
-    if (!hl_transport_is_queued(stream) && !stream->is_closing) {
-        int error = hl_socket_shutdown_write(stream->fd);
-        if (error < 0) {
-            hl_error_set(error);
-            return NULL;
-        }
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, write_eof_lock_held);
 }
 
 /* -- write events ---------------------------------------------------------------------------------------- */
@@ -311,9 +323,11 @@ stream_finish_waiter(hl_transport *stream, PyObject *exception)
     if (waiter == NULL) {
         return 0;
     }
+    Py_INCREF(waiter); /* held */
     PyObject *result =
         exception != NULL ? PyObject_CallMethod(waiter, "set_exception", "O", exception)
                           : PyObject_CallMethod(waiter, "set_result", "O", Py_None);
+    Py_DECREF(waiter);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }
@@ -378,7 +392,7 @@ stream_write_queued(hl_transport *stream)
     /* resume_writing() may write more, which must not be held back: a transport that is
      * closing would be lost before it. */
     if (hl_flow_maybe_resume(stream) < 0 ||
-        (stream->loop != NULL &&
+        (!stream->is_given_up &&
          hl_cork_flush_own(stream->loop, (PyObject *)stream) < 0)) {
         return -1;
     }
@@ -402,12 +416,14 @@ hl_stream_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
                             loop->state->str._write_ready);
 }
 
+static int
+stream_write_open(hl_transport *stream)
+{
+    return stream->conn_lost == 0 && !stream->is_lost ? stream_write_queued(stream) : 0;
+}
+
 PyObject *
 hl_stream_write_ready(PyObject *self, PyObject *unused)
 {
-    hl_transport *stream = hl_transport_of(self);
-    if (stream->conn_lost == 0 && !stream->is_lost && stream_write_queued(stream) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, stream_write_open);
 }

@@ -90,14 +90,19 @@ plain_begin(plain_text *plain, hl_tls *tls)
 {
     plain->bytes = NULL;
     plain->length = 0;
-    if (tls->records.size < COPY_LIMIT) {
+    /* Only the loop's thread may use its buffer: the program's own call in another one gets
+     * what fits the largest record. */
+    size_t expected = tls->records.size;
+    if (!hl_cork_is_accessible(tls->loop)) {
+        expected += HL_RECORD_MAX_PLAIN;
+    }
+    if (expected < COPY_LIMIT) {
         plain->data = hl_loop_read_buffer(tls->loop);
         plain->room = HL_READ_BUFFER_SIZE;
         return plain->data != NULL ? 0 : -1;
     }
     Py_ssize_t room;
-    plain->bytes =
-        hl_spare_reserve(&tls->loop->spare, (Py_ssize_t)tls->records.size, &room);
+    plain->bytes = hl_spare_reserve(&tls->loop->spare, (Py_ssize_t)expected, &room);
     if (plain->bytes == NULL) {
         return -1;
     }

@@ -2,6 +2,7 @@
 #include "io/tls_calls.h"
 
 #include "py/window.h"
+#include "sched/cork.h"
 
 /* Whether that is still so: a callback of the ssl module runs user code. */
 static int
@@ -38,19 +39,26 @@ hl_tls_read_outgoing(hl_tls *tls)
     return data;
 }
 
-/* The arguments of `read` with a window on memory that is shown next.  Borrowed from the
- * loop, or NULL. */
+static PyObject *
+make_window_arguments(hl_state *state)
+{
+    PyObject *window = hl_window_new(state);
+    return window != NULL ? Py_BuildValue("(iN)", (int)HL_READ_BUFFER_SIZE, window)
+                          : NULL;
+}
+
+/* The arguments of `read` with a window on memory that is shown next: the loop's for its own
+ * thread.  New, or NULL. */
 static PyObject *
 tls_window_arguments(hl_loop *loop)
 {
-    if (loop->window_arguments == NULL) {
-        PyObject *window = hl_window_new(loop->state);
-        if (window != NULL) {
-            loop->window_arguments =
-                Py_BuildValue("(iN)", (int)HL_READ_BUFFER_SIZE, window);
-        }
+    if (!hl_cork_is_accessible(loop)) {
+        return make_window_arguments(loop->state);
     }
-    return loop->window_arguments;
+    if (loop->window_arguments == NULL) {
+        loop->window_arguments = make_window_arguments(loop->state);
+    }
+    return Py_XNewRef(loop->window_arguments);
 }
 
 int
@@ -64,6 +72,7 @@ hl_tls_write_incoming(hl_tls *tls, const char *data, size_t length)
     hl_window_open(window, (char *)data, length);
     PyObject *result = apply(tls->state->bio_write, tls->incoming, window);
     hl_window_close(window);
+    Py_DECREF(arguments);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
 }
@@ -91,9 +100,10 @@ hl_tls_encrypt(hl_tls *tls, PyObject *data)
 PyObject *
 hl_tls_pending(const hl_tls *tls)
 {
-    PyObject *incoming = tls->incoming;
-    return PyObject_GetAttr(incoming != NULL ? incoming : Py_None,
-                            tls->state->str.pending);
+    PyObject *incoming = Py_NewRef(tls->incoming != NULL ? tls->incoming : Py_None);
+    PyObject *pending = PyObject_GetAttr(incoming, tls->state->str.pending);
+    Py_DECREF(incoming);
+    return pending;
 }
 
 /* OpenSSL wants more input: all that is complete was read, unless input is left after all. */
@@ -119,6 +129,7 @@ hl_tls_decrypt(hl_tls *tls, char *target, size_t room)
     const hl_state *state = tls->state;
     PyObject *arguments = tls_window_arguments(tls->loop);
     if (arguments == NULL || tls_check_raw(tls) < 0) {
+        Py_XDECREF(arguments);
         return HL_TLS_FAILED;
     }
     PyObject *window = PyTuple_GET_ITEM(arguments, 1);
@@ -126,6 +137,7 @@ hl_tls_decrypt(hl_tls *tls, char *target, size_t room)
     hl_window_open(window, target, room);
     PyObject *number = apply(state->ssl_read, tls->raw, arguments);
     hl_window_close(window);
+    Py_DECREF(arguments);
     if (number == NULL) {
         return PyErr_ExceptionMatches(state->ssl_again_errors) ? tls_on_want_read(tls)
                                                                : HL_TLS_FAILED;

@@ -182,8 +182,12 @@ transport_writelines(PyObject *self, PyObject *list)
 static PyObject *
 get_ssl_protocol(PyObject *self, void *closure)
 {
-    PyObject *protocol = transport_of(self)->ssl_protocol;
-    return Py_NewRef(protocol != NULL ? protocol : Py_None);
+    PyObject *protocol;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    protocol = transport_of(self)->ssl_protocol;
+    protocol = Py_NewRef(protocol != NULL ? protocol : Py_None);
+    Py_END_CRITICAL_SECTION();
+    return protocol;
 }
 
 static int

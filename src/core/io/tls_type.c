@@ -113,34 +113,50 @@ tls_find_raw(hl_tls *tls)
     return raw != NULL ? 0 : -1;
 }
 
-/* closure is the offset of one of the three. */
+/* An object, None for NULL; closure is its offset. */
 static PyObject *
-get_part(PyObject *self, void *closure)
+get_object(PyObject *self, void *closure)
 {
-    PyObject *value = *(PyObject **)((char *)self + (size_t)closure);
-    return Py_NewRef(value != NULL ? value : Py_None);
+    PyObject *value;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    value = *(PyObject **)((char *)self + (size_t)closure);
+    value = Py_NewRef(value != NULL ? value : Py_None);
+    Py_END_CRITICAL_SECTION();
+    return value;
 }
 
+/* Exchange the object at an offset; NULL deletes it. */
+static int
+set_object(PyObject *self, PyObject *value, void *closure)
+{
+    PyObject **slot = (PyObject **)((char *)self + (size_t)closure);
+    PyObject *previous;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    previous = *slot;
+    *slot = Py_XNewRef(value);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(previous);
+    return 0;
+}
+
+/* closure is the offset of one of the three. */
 static int
 set_part(PyObject *self, PyObject *value, void *closure)
 {
-    PyObject **slot = (PyObject **)((char *)self + (size_t)closure);
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
     Py_CLEAR(tls_of(self)->raw); /* first: it vouches for the types of all three */
-    Py_XSETREF(*slot, Py_XNewRef(value));
-    return tls_find_raw(tls_of(self));
-}
-
-static PyObject *
-get_loop(PyObject *self, void *closure)
-{
-    PyObject *loop = (PyObject *)tls_of(self)->loop;
-    return Py_NewRef(loop != NULL ? loop : Py_None);
+    error = set_object(self, value, closure);
+    if (error == 0) {
+        error = tls_find_raw(tls_of(self));
+    }
+    Py_END_CRITICAL_SECTION();
+    return error;
 }
 
 static int
-set_loop(PyObject *self, PyObject *value, void *closure)
+set_loop_lock_held(hl_tls *tls, PyObject *value)
 {
-    hl_tls *tls = tls_of(self);
     hl_loop *loop = value != NULL ? hl_loop_cast(tls->state, value) : NULL;
     if (loop == NULL || (tls->loop != NULL && tls->loop != loop)) {
         PyErr_Format(PyExc_TypeError, "the loop must be one hotloop, not %R", value);
@@ -152,15 +168,30 @@ set_loop(PyObject *self, PyObject *value, void *closure)
     return tls_find_raw(tls);
 }
 
+static int
+set_loop(PyObject *self, PyObject *value, void *closure)
+{
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = set_loop_lock_held(tls_of(self), value);
+    Py_END_CRITICAL_SECTION();
+    return error;
+}
+
 /* Most connections never have one: it is made when it is asked for. */
 static PyObject *
 get_write_backlog(PyObject *self, void *closure)
 {
     hl_tls *tls = tls_of(self);
+    PyObject *backlog;
+    Py_BEGIN_CRITICAL_SECTION(self);
     if (tls->write_backlog == NULL) {
-        tls->write_backlog = PyObject_CallNoArgs(tls->state->deque);
+        backlog = PyObject_CallNoArgs(tls->state->deque);
+        Py_XSETREF(tls->write_backlog, backlog);
     }
-    return Py_XNewRef(tls->write_backlog);
+    backlog = Py_XNewRef(tls->write_backlog);
+    Py_END_CRITICAL_SECTION();
+    return backlog;
 }
 
 static int
@@ -170,8 +201,8 @@ set_write_backlog(PyObject *self, PyObject *value, void *closure)
     if (size < 0) {
         return -1;
     }
-    Py_XSETREF(tls_of(self)->write_backlog, size > 0 ? Py_NewRef(value) : NULL);
-    return 0;
+    return set_object(
+        self, size > 0 ? value : NULL, (void *)offsetof(hl_tls, write_backlog));
 }
 
 /* -- methods for hotloop._tls -------------------------------------------------------------------- */
@@ -180,17 +211,15 @@ static PyObject *
 tls_try_read(PyObject *self, PyObject *unused)
 {
     hl_tls *tls = tls_of(self);
-    if (tls->raw == NULL) {
-        Py_RETURN_FALSE;
-    }
-    int error;
+    int error = 0;
+    bool is_native;
     Py_BEGIN_CRITICAL_SECTION(self);
-    error = hl_tls_read(tls);
-    Py_END_CRITICAL_SECTION();
-    if (error < 0) {
-        return NULL;
+    is_native = tls->raw != NULL;
+    if (is_native) {
+        error = hl_tls_read(tls);
     }
-    Py_RETURN_TRUE;
+    Py_END_CRITICAL_SECTION();
+    return error == 0 ? PyBool_FromLong(is_native) : NULL;
 }
 
 static PyObject *
@@ -200,7 +229,9 @@ tls_follow(PyObject *self, PyObject *data)
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
+    Py_BEGIN_CRITICAL_SECTION(self);
     hl_records_follow(&tls_of(self)->records, view.buf, (size_t)view.len);
+    Py_END_CRITICAL_SECTION();
     PyBuffer_Release(&view);
     Py_RETURN_NONE;
 }
@@ -209,8 +240,11 @@ static PyObject *
 get_has_unread(PyObject *self, void *closure)
 {
     const hl_tls *tls = tls_of(self);
-    return PyBool_FromLong(tls->raw == NULL || tls->records.count > 0 ||
-                           tls->records.is_lost);
+    bool has_unread;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    has_unread = tls->raw == NULL || tls->records.count > 0 || tls->records.is_lost;
+    Py_END_CRITICAL_SECTION();
+    return PyBool_FromLong(has_unread);
 }
 
 static PyMethodDef tls_methods[] = {
@@ -226,28 +260,29 @@ static PyMethodDef tls_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+#define OBJECT(name)                                                                   \
+    {#name, get_object, set_object, NULL, (void *)offsetof(hl_tls, py.name)},
 #define PART(name, field)                                                              \
-    {name, get_part, set_part, NULL, (void *)offsetof(hl_tls, field)}
+    {name, get_object, set_part, NULL, (void *)offsetof(hl_tls, field)}
 
 static PyGetSetDef tls_getset[] = {
     PART("_sslobj", sslobj),
     PART("_incoming", incoming),
     PART("_outgoing", outgoing),
-    {"_loop", get_loop, set_loop, NULL, NULL},
+    {"_loop", get_object, set_loop, NULL, (void *)offsetof(hl_tls, loop)},
     {"_write_backlog", get_write_backlog, set_write_backlog, NULL, NULL},
     {"_has_unread",
      get_has_unread,
      NULL,
      "False if the incoming BIO holds no complete record.",
      NULL},
-    {NULL, NULL, NULL, NULL, NULL},
+    HL_TLS_OBJECTS(OBJECT){NULL, NULL, NULL, NULL, NULL},
 };
 
-#define OBJECT(name) {#name, T_OBJECT, offsetof(hl_tls, py.name), 0, NULL},
 #define FLAG(name) {#name, T_BOOL, offsetof(hl_tls, flag.name), 0, NULL},
 
 static PyMemberDef tls_members[] = {
-    HL_TLS_OBJECTS(OBJECT) HL_TLS_FLAGS(FLAG){
+    HL_TLS_FLAGS(FLAG){
         "_write_buffer_size", T_PYSSIZET, offsetof(hl_tls, write_buffer_size), 0, NULL},
     {"_conn_lost", T_PYSSIZET, offsetof(hl_tls, conn_lost), 0, NULL},
     {NULL, 0, 0, 0, NULL},

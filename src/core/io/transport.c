@@ -22,7 +22,7 @@ hl_transport_new(PyTypeObject *type, const hl_transport_kind *kind, hl_loop *loo
     hl_count_new(loop->state, HL_COUNT_TRANSPORT);
     transport->kind = kind;
     transport->fd = -1;
-    transport->family = (int16_t)family;
+    transport->family = (uint8_t)family;
     transport->loop = (hl_loop *)Py_NewRef((PyObject *)loop);
     if (kind->is_socket &&
         hl_watch_set_transport(loop, fd, (PyObject *)transport) < 0) {
@@ -268,7 +268,11 @@ static int
 run_start_reading(hl_loop *loop, PyObject *owner, PyObject *argument)
 {
     (void)loop;
-    return hl_transport_start_reading(hl_transport_of(owner), Py_XNewRef(argument));
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(owner);
+    error = hl_transport_start_reading(hl_transport_of(owner), Py_XNewRef(argument));
+    Py_END_CRITICAL_SECTION();
+    return error;
 }
 
 /* Schedule run_start_reading; through call_soon where somebody looks at the handles. */

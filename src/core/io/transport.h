@@ -10,7 +10,9 @@
  * else closes it.  Once a Python socket was made of it, that socket is what is closed.
  *
  * User code may run in every call of a protocol, exception handler or logger; afterwards
- * the state is read again.  The names with an underscore that Python sees are asyncio's.
+ * the state is read again.  Without a GIL every function runs in the transport's critical
+ * section.  Another thread may get that wherever user code could run, and also where one of
+ * the loop, or of any other object, is entered.  The names with an underscore that Python sees are asyncio's.
  * https://docs.python.org/3/library/asyncio-protocol.html#transports */
 #ifndef HL_IO_TRANSPORT_H
 #define HL_IO_TRANSPORT_H
@@ -39,7 +41,7 @@ typedef struct {
 typedef struct {
     PyObject
         *context; /* owned: of every callback (from 3.15 on); NULL: copies are made */
-    PyObject *write_context; /* owned while the descriptor is watched for writing */
+    PyObject *write_context; /* as read_context, while it is watched for writing */
     PyObject *empty_waiter;  /* owned future of sendfile, or NULL */
     hl_address *local;       /* owned; kept when the descriptor goes; NULL: ask it */
     hl_spans queue;          /* what the kernel did not take */
@@ -60,14 +62,16 @@ typedef struct hl_transport {
      * classes' descriptors; whatever those read here is an object or nothing. */
     PyObject *extra;    /* owned dict; NULL until asked for */
     PyObject *server;   /* owned; NULL without one, and once lost */
-    hl_loop *loop;      /* owned; NULL once lost */
+    hl_loop *loop;      /* owned; once lost gone, or not to be shown: see is_given_up */
     PyObject *protocol; /* owned; NULL once lost, or while being accepted */
     PyObject *sock;     /* owned socket.socket, or NULL: not made yet */
 
     PyObject *dict; /* owned; instance attributes */
     PyObject *weakrefs;
     const hl_transport_kind *kind;
-    PyObject *read_context; /* owned while the descriptor is watched for reading */
+    PyObject
+        *read_context; /* owned while the descriptor is watched for reading; guarded
+                               by the loop's section, as `watched` is */
     union {
         hl_address *stored; /* owned; NULL: unknown */
         hl_ipv4 ipv4;       /* if is_peer_ipv4 */
@@ -81,24 +85,31 @@ typedef struct hl_transport {
     int fd;              /* owned until lost; kept as a number afterwards */
     uint16_t read_hint;  /* of the last read, in units of HL_READ_UNIT */
     uint16_t conn_lost;  /* > 0: losing; counts dropped writes, too, as far as it can */
-    int16_t family;      /* AF_* of the socket */
+    uint8_t family;      /* AF_* of the socket */
+    uint8_t watched;     /* atomic: HL_POLL_* that the descriptor is watched for, and
+                            HL_NEVER_WATCHED */
     bool is_closing : 1;
     bool is_lost : 1;
     bool is_paused : 1;
     bool is_eof_written : 1;
     bool is_protocol_connected : 1;
     bool is_protocol_paused : 1;
-    bool is_buffered : 1; /* the protocol is a BufferedProtocol */
-    bool is_tls : 1;      /* it is that of io/tls.h, which takes bytes directly */
-    bool is_read_watched : 1;
-    bool is_write_watched : 1;
+    bool is_buffered : 1;  /* the protocol is a BufferedProtocol */
+    bool is_tls : 1;       /* it is that of io/tls.h, which takes bytes directly */
     bool was_blocking : 1; /* of a pipe: O_NONBLOCK goes again at the end */
     bool is_losing : 1; /* of a write pipe: connection_lost() is scheduled, or called */
     bool is_peer_ipv4 : 1;
+    bool is_given_up : 1; /* connection_lost() ran, and there is no loop any more */
 } hl_transport;
 
 _Static_assert(sizeof(hl_transport) - sizeof(PyObject) <= 128,
                "what every connection costs");
+
+/* In hl_transport.watched: the descriptor is being given up. */
+enum { HL_NEVER_WATCHED = 1 << 7 };
+
+_Static_assert(((HL_POLL_READ | HL_POLL_WRITE) & HL_NEVER_WATCHED) == 0,
+               "bits of their own");
 
 static inline hl_transport *
 hl_transport_of(PyObject *object)
@@ -171,11 +182,18 @@ int hl_transport_set_protocol(hl_transport *transport, PyObject *protocol);
 
 /* -- watching ------------------------------------------------------------------------- */
 
+/* True if the descriptor is watched for kind (HL_POLL_*). */
+static inline bool
+hl_transport_is_watched(const hl_transport *transport, int kind)
+{
+    return __atomic_load_n(&transport->watched, __ATOMIC_RELAXED) & kind;
+}
+
 /* True if an entry for a read event is of an earlier registration. */
 static inline bool
 hl_transport_is_read_stale(const hl_loop *loop, const hl_transport *transport)
 {
-    return !transport->is_read_watched ||
+    return !hl_transport_is_watched(transport, HL_POLL_READ) ||
            transport->read_since == hl_loop_turn_number(loop);
 }
 
@@ -183,7 +201,7 @@ hl_transport_is_read_stale(const hl_loop *loop, const hl_transport *transport)
 static inline bool
 hl_transport_is_write_stale(const hl_loop *loop, const hl_transport *transport)
 {
-    return !transport->is_write_watched ||
+    return !hl_transport_is_watched(transport, HL_POLL_WRITE) ||
            transport->rare->write_since == hl_loop_turn_number(loop);
 }
 
@@ -196,6 +214,9 @@ int hl_transport_watch(hl_transport *transport, int kind, PyObject *context);
 
 /* Stop watching for kind; nothing if it is not watched.  Returns 0 or -1. */
 int hl_transport_unwatch(hl_transport *transport, int kind);
+
+/* Stop watching, and never begin again: the descriptor is given up.  Returns 0 or -1. */
+int hl_transport_unwatch_for_good(hl_transport *transport);
 
 /* Run the body of an event, in the context in *slot (read_context or write_context, of which
  * an empty one is made only now) and in the transport's critical section.  What the
@@ -303,7 +324,7 @@ hl_transport_low_water(const hl_transport *transport)
 int hl_flow_maybe_pause(hl_transport *transport);
 int hl_flow_maybe_resume(hl_transport *transport);
 
-/* The Python socket, made at first need; None once lost.  Borrowed, or NULL. */
+/* The Python socket, made at first need; None once lost.  New, or NULL. */
 PyObject *hl_transport_socket(hl_transport *transport);
 
 /* Imports what transports need, and makes the base type.  Returns 0 or -1. */

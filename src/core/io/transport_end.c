@@ -32,7 +32,6 @@ transport_close_descriptor(hl_transport *transport)
 {
     hl_loop *loop = transport->loop;
     int fd = transport->fd;
-    transport->is_lost = true;
     if (fd >= 0) {
         hl_watch_forget_transport(loop, fd, (PyObject *)transport);
     }
@@ -76,7 +75,7 @@ void
 hl_transport_finalize(PyObject *self)
 {
     hl_transport *transport = hl_transport_of(self);
-    if (transport->is_lost || transport->loop == NULL || transport->fd < 0) {
+    if (transport->is_lost || transport->fd < 0) {
         return;
     }
     PyObject *exception = PyErr_GetRaisedException();
@@ -87,8 +86,8 @@ hl_transport_finalize(PyObject *self)
         PyErr_WriteUnraisable(self);
     }
     PyErr_Clear(); /* what the warning's own repr raised */
-    (void)hl_transport_unwatch(transport, HL_POLL_READ);
-    (void)hl_transport_unwatch(transport, HL_POLL_WRITE);
+    (void)hl_transport_unwatch_for_good(transport);
+    transport->is_lost = true;
     transport_close_descriptor(transport);
     if (transport_detach(transport) < 0) {
         PyErr_WriteUnraisable(self);
@@ -194,8 +193,8 @@ hl_transport_fail(hl_transport *transport, const char *message)
     PyObject *exception = PyErr_GetRaisedException();
     int error = 0;
     bool is_quiet = PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError) &&
-                    transport->loop != NULL && !transport->loop->is_debug;
-    if (!is_quiet && transport->loop != NULL) {
+                    !transport->is_given_up && !transport->loop->is_debug;
+    if (!is_quiet && !transport->is_given_up) {
         PyObject *result = PyObject_CallMethod(transport->loop->state->transports,
                                                "transport_failed",
                                                "OsOO",
@@ -206,7 +205,7 @@ hl_transport_fail(hl_transport *transport, const char *message)
         error = result != NULL ? 0 : -1;
         Py_XDECREF(result);
     }
-    if (error == 0 && transport->loop != NULL) {
+    if (error == 0 && !transport->is_given_up) {
         error = hl_transport_force_close(transport, exception);
     }
     Py_DECREF(exception);
@@ -238,24 +237,33 @@ transport_keep_local(hl_transport *transport)
     PyErr_Clear(); /* MemoryError: it will be None then */
 }
 
+/* The loop is nobody's business any more.  Without a GIL another thread may be in the middle
+ * of a call that works with it, so that the reference stays until the transport dies. */
+static void
+transport_forget_loop(hl_transport *transport)
+{
+    transport->is_given_up = true;
+#if !HL_FREE_THREADED
+    Py_CLEAR(transport->loop);
+#endif
+}
+
 /* What asyncio does in `finally`: everything is given up, whatever connection_lost did. */
 static int
 transport_give_up(hl_transport *transport)
 {
-    PyObject *loop = (PyObject *)transport->loop; /* held to the end */
-    PyObject *protocol = transport->protocol;
-    int error = hl_transport_unwatch(transport, HL_POLL_READ);
-    if (hl_transport_unwatch(transport, HL_POLL_WRITE) < 0) {
-        error = -1;
-    }
+    PyObject *loop = Py_NewRef((PyObject *)transport->loop); /* held to the end */
+    transport->is_lost = true; /* before another thread can get in */
+    int error = hl_transport_unwatch_for_good(transport);
     hl_transport_drop_queue(transport);
     transport_keep_local(transport);
     transport_close_descriptor(transport);
+    PyObject *protocol = transport->protocol;
     transport->protocol = NULL;
     if (transport_detach(transport) < 0) {
         error = -1;
     }
-    transport->loop = NULL;
+    transport_forget_loop(transport);
     Py_XDECREF(protocol);
     Py_DECREF(loop);
     return error;
@@ -265,7 +273,8 @@ transport_give_up(hl_transport *transport)
 static int
 transport_fail_waiter(hl_transport *transport)
 {
-    PyObject *waiter = transport->rare != NULL ? transport->rare->empty_waiter : NULL;
+    PyObject *waiter =
+        transport->rare != NULL ? Py_XNewRef(transport->rare->empty_waiter) : NULL;
     if (waiter == NULL) {
         return 0;
     }
@@ -276,6 +285,7 @@ transport_fail_waiter(hl_transport *transport)
                           : NULL;
     Py_XDECREF(exception);
     Py_XDECREF(result);
+    Py_DECREF(waiter);
     return result != NULL ? 0 : -1;
 }
 

@@ -8,6 +8,7 @@
 
 #include "io/transport.h"
 #include "py/types.h"
+#include "sched/cork.h"
 
 #include <structmember.h>
 
@@ -23,10 +24,42 @@ PyObject *hl_transport_resume_reading_method(PyObject *self, PyObject *unused);
 PyObject *hl_transport_start_reading_method(PyObject *self, PyObject *unused);
 PyObject *hl_transport_is_closing_method(PyObject *self, PyObject *unused);
 PyObject *hl_transport_call_connection_lost_method(PyObject *self, PyObject *exc);
+PyObject *hl_transport_get_loop(PyObject *self, void *closure);
 PyObject *hl_transport_get_extra(PyObject *self, void *closure);
 int hl_transport_set_extra(PyObject *self, PyObject *value, void *closure);
 PyObject *hl_transport_get_protocol_attribute(PyObject *self, void *closure);
 int hl_transport_set_protocol_attribute(PyObject *self, PyObject *value, void *closure);
+
+/* function(transport) in its critical section, as what a method returns: None, or NULL. */
+static inline PyObject *
+hl_transport_do(PyObject *self, int (*function)(hl_transport *))
+{
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = function(hl_transport_of(self));
+    Py_END_CRITICAL_SECTION();
+    return error == 0 ? Py_NewRef(Py_None) : NULL;
+}
+
+/* The same of a function that returns a new object, or NULL. */
+static inline PyObject *
+hl_transport_ask(PyObject *self, PyObject *(*function)(hl_transport *))
+{
+    PyObject *answer;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    answer = function(hl_transport_of(self));
+    Py_END_CRITICAL_SECTION();
+    return answer;
+}
+
+/* Send what the loop holds back for the transport, if it still has a loop.  Returns 0 or -1. */
+static inline int
+hl_transport_flush_own(hl_transport *transport)
+{
+    return transport->is_given_up
+               ? 0
+               : hl_cork_flush_own(transport->loop, (PyObject *)transport);
+}
 
 /* An owned object of the struct, None for NULL; closure is its offset. */
 PyObject *hl_transport_get_object(PyObject *self, void *closure);
@@ -125,7 +158,7 @@ PyObject *hl_transport_get_buffer(PyObject *self, void *closure);
          hl_transport_set_protocol_attribute,                                          \
          NULL,                                                                         \
          NULL},                                                                        \
-        HL_TRANSPORT_OBJECT("_loop", loop),                                            \
+        {"_loop", hl_transport_get_loop, NULL, NULL, NULL},                            \
         HL_TRANSPORT_FLAG("_closing", HL_TRANSPORT_CLOSING),                           \
         HL_TRANSPORT_FLAG("_paused", HL_TRANSPORT_PAUSED)
 

@@ -13,27 +13,33 @@
 
 /* -- protocol ------------------------------------------------------------------------------------ */
 
+static int
+set_protocol_lock_held(hl_transport *transport, PyObject *protocol)
+{
+    if (transport->is_given_up) {
+        /* Lost: nobody will be called any more. */
+        Py_XSETREF(transport->protocol, Py_NewRef(protocol));
+        return 0;
+    }
+    return hl_cork_flush_own(transport->loop, (PyObject *)transport) < 0
+               ? -1
+               : hl_transport_set_protocol(transport, protocol);
+}
+
 PyObject *
 hl_transport_set_protocol_method(PyObject *self, PyObject *protocol)
 {
-    hl_transport *transport = hl_transport_of(self);
-    if (transport->loop == NULL) {
-        /* Lost: nobody will be called any more. */
-        Py_XSETREF(transport->protocol, Py_NewRef(protocol));
-        Py_RETURN_NONE;
-    }
-    if (hl_cork_flush_own(transport->loop, self) < 0 ||
-        hl_transport_set_protocol(transport, protocol) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = set_protocol_lock_held(hl_transport_of(self), protocol);
+    Py_END_CRITICAL_SECTION();
+    return error == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 PyObject *
 hl_transport_get_protocol_method(PyObject *self, PyObject *unused)
 {
-    PyObject *protocol = hl_transport_of(self)->protocol;
-    return Py_NewRef(protocol != NULL ? protocol : Py_None);
+    return hl_transport_get_object(self, (void *)offsetof(hl_transport, protocol));
 }
 
 int
@@ -56,7 +62,7 @@ hl_transport_get_protocol_attribute(PyObject *self, void *closure)
 static int
 log_debug(const hl_transport *transport, const char *text)
 {
-    if (transport->loop == NULL || !transport->loop->is_debug) {
+    if (transport->is_given_up || !transport->loop->is_debug) {
         return 0;
     }
     PyObject *result = PyObject_CallMethod(transport->loop->state->transports,
@@ -74,49 +80,64 @@ transport_reads(const hl_transport *transport)
     return !transport->is_closing && !transport->is_paused;
 }
 
+static PyObject *
+is_reading_lock_held(hl_transport *transport)
+{
+    return PyBool_FromLong(transport_reads(transport));
+}
+
 PyObject *
 hl_transport_is_reading_method(PyObject *self, PyObject *unused)
 {
-    return PyBool_FromLong(transport_reads(hl_transport_of(self)));
+    return hl_transport_ask(self, is_reading_lock_held);
+}
+
+static int
+pause_reading_lock_held(hl_transport *transport)
+{
+    if (!transport_reads(transport)) {
+        return 0;
+    }
+    transport->is_paused = true;
+    return hl_transport_unwatch(transport, HL_POLL_READ) < 0
+               ? -1
+               : log_debug(transport, "%r pauses reading");
 }
 
 PyObject *
 hl_transport_pause_reading_method(PyObject *self, PyObject *unused)
 {
-    hl_transport *transport = hl_transport_of(self);
-    if (!transport_reads(transport)) {
-        Py_RETURN_NONE;
+    return hl_transport_do(self, pause_reading_lock_held);
+}
+
+static int
+resume_reading_lock_held(hl_transport *transport)
+{
+    if (transport->is_closing || !transport->is_paused) {
+        return 0;
     }
-    transport->is_paused = true;
-    if (hl_transport_unwatch(transport, HL_POLL_READ) < 0 ||
-        log_debug(transport, "%r pauses reading") < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    transport->is_paused = false;
+    return hl_transport_start_reading(transport, NULL) < 0
+               ? -1
+               : log_debug(transport, "%r resumes reading");
 }
 
 PyObject *
 hl_transport_resume_reading_method(PyObject *self, PyObject *unused)
 {
-    hl_transport *transport = hl_transport_of(self);
-    if (transport->is_closing || !transport->is_paused) {
-        Py_RETURN_NONE;
-    }
-    transport->is_paused = false;
-    if (hl_transport_start_reading(transport, NULL) < 0 ||
-        log_debug(transport, "%r resumes reading") < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, resume_reading_lock_held);
+}
+
+static int
+start_reading_lock_held(hl_transport *transport)
+{
+    return hl_transport_start_reading(transport, NULL);
 }
 
 PyObject *
 hl_transport_start_reading_method(PyObject *self, PyObject *unused)
 {
-    if (hl_transport_start_reading(hl_transport_of(self), NULL) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, start_reading_lock_held);
 }
 
 /* -- closing ---------------------------------------------------------------------------------------- */
@@ -124,20 +145,13 @@ hl_transport_start_reading_method(PyObject *self, PyObject *unused)
 PyObject *
 hl_transport_is_closing_method(PyObject *self, PyObject *unused)
 {
-    return PyBool_FromLong(hl_transport_of(self)->is_closing);
+    return hl_transport_get_flag(self, (void *)(size_t)HL_TRANSPORT_CLOSING);
 }
 
 static PyObject *
 transport_close(PyObject *self, PyObject *unused)
 {
-    int error;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    error = hl_transport_close(hl_transport_of(self));
-    Py_END_CRITICAL_SECTION();
-    if (error < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return hl_transport_do(self, hl_transport_close);
 }
 
 static PyObject *
@@ -147,10 +161,7 @@ transport_force_close(PyObject *self, PyObject *exc)
     Py_BEGIN_CRITICAL_SECTION(self);
     error = hl_transport_force_close(hl_transport_of(self), exc);
     Py_END_CRITICAL_SECTION();
-    if (error < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return error == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 static PyObject *
@@ -162,10 +173,11 @@ transport_abort(PyObject *self, PyObject *unused)
 PyObject *
 hl_transport_call_connection_lost_method(PyObject *self, PyObject *exc)
 {
-    if (hl_transport_lose(hl_transport_of(self), exc) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = hl_transport_lose(hl_transport_of(self), exc);
+    Py_END_CRITICAL_SECTION();
+    return error == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 /* _fatal_error(exc, message='Fatal error on transport') */
@@ -189,79 +201,121 @@ transport_fatal_error(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
         return NULL;
     }
     PyErr_SetRaisedException(Py_NewRef(values[0]));
-    if (hl_transport_fail(hl_transport_of(self), message) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = hl_transport_fail(hl_transport_of(self), message);
+    Py_END_CRITICAL_SECTION();
+    return error == 0 ? Py_NewRef(Py_None) : NULL;
 }
 
 /* -- repr and attributes ---------------------------------------------------------------------------------- */
 
 static PyObject *
-transport_repr(PyObject *self)
+repr_lock_held(hl_transport *transport)
 {
-    hl_transport *transport = hl_transport_of(self);
+    PyObject *self = (PyObject *)transport;
     const char *state = transport->is_lost      ? " closed"
                         : transport->is_closing ? " closing"
                                                 : "";
     const char *type_name = strrchr(Py_TYPE(self)->tp_name, '.');
     type_name = type_name != NULL ? type_name + 1 : Py_TYPE(self)->tp_name;
-    hl_loop *loop = transport->loop;
-    if (loop == NULL || hl_loop_is_closed(loop)) {
+    if (transport->is_given_up || hl_loop_is_closed(transport->loop)) {
         return PyUnicode_FromFormat("<%s%s fd=%d>", type_name, state, transport->fd);
     }
-    if (hl_cork_flush_own(loop, self) < 0) {
+    if (hl_transport_flush_own(transport) < 0) {
         return NULL;
     }
+    bool reads = hl_transport_is_watched(transport, HL_POLL_READ);
+    bool writes = hl_transport_is_watched(transport, HL_POLL_WRITE);
     return PyUnicode_FromFormat("<%s%s fd=%d read=%s write=<%s, bufsize=%zd>>",
                                 type_name,
                                 state,
                                 transport->fd,
-                                transport->is_read_watched ? "polling" : "idle",
-                                transport->is_write_watched ? "polling" : "idle",
+                                reads ? "polling" : "idle",
+                                writes ? "polling" : "idle",
                                 (Py_ssize_t)hl_transport_queued(transport));
+}
+
+static PyObject *
+transport_repr(PyObject *self)
+{
+    return hl_transport_ask(self, repr_lock_held);
+}
+
+static PyObject *
+sock_lock_held(hl_transport *transport)
+{
+    return hl_transport_flush_own(transport) < 0 ? NULL
+                                                 : hl_transport_socket(transport);
 }
 
 static PyObject *
 get_sock(PyObject *self, void *closure)
 {
-    hl_transport *transport = hl_transport_of(self);
-    if (transport->loop != NULL && hl_cork_flush_own(transport->loop, self) < 0) {
-        return NULL;
-    }
-    return Py_XNewRef(hl_transport_socket(transport));
+    return hl_transport_ask(self, sock_lock_held);
+}
+
+static PyObject *
+loop_lock_held(hl_transport *transport)
+{
+    return Py_NewRef(!transport->is_given_up ? (PyObject *)transport->loop : Py_None);
+}
+
+PyObject *
+hl_transport_get_loop(PyObject *self, void *closure)
+{
+    return hl_transport_ask(self, loop_lock_held);
 }
 
 /* An object field; NULL shows as None.  closure is the offset. */
 PyObject *
 hl_transport_get_object(PyObject *self, void *closure)
 {
-    PyObject *value = *(PyObject **)((char *)self + (size_t)closure);
-    return Py_NewRef(value != NULL ? value : Py_None);
+    PyObject *value;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    value = *(PyObject **)((char *)self + (size_t)closure);
+    value = Py_NewRef(value != NULL ? value : Py_None);
+    Py_END_CRITICAL_SECTION();
+    return value;
+}
+
+static bool
+flag_lock_held(const hl_transport *transport, hl_transport_flag flag)
+{
+    switch (flag) {
+    case HL_TRANSPORT_CLOSING:
+        return transport->is_closing;
+    case HL_TRANSPORT_PAUSED:
+        return transport->is_paused;
+    case HL_TRANSPORT_EOF:
+        return transport->is_eof_written;
+    case HL_TRANSPORT_PROTOCOL_CONNECTED:
+        return transport->is_protocol_connected;
+    default:
+        return transport->is_protocol_paused;
+    }
 }
 
 PyObject *
 hl_transport_get_flag(PyObject *self, void *closure)
 {
-    const hl_transport *transport = hl_transport_of(self);
-    switch ((hl_transport_flag)(size_t)closure) {
-    case HL_TRANSPORT_CLOSING:
-        return PyBool_FromLong(transport->is_closing);
-    case HL_TRANSPORT_PAUSED:
-        return PyBool_FromLong(transport->is_paused);
-    case HL_TRANSPORT_EOF:
-        return PyBool_FromLong(transport->is_eof_written);
-    case HL_TRANSPORT_PROTOCOL_CONNECTED:
-        return PyBool_FromLong(transport->is_protocol_connected);
-    default:
-        return PyBool_FromLong(transport->is_protocol_paused);
-    }
+    bool is_set;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    is_set = flag_lock_held(hl_transport_of(self), (hl_transport_flag)(size_t)closure);
+    Py_END_CRITICAL_SECTION();
+    return PyBool_FromLong(is_set);
+}
+
+static PyObject *
+conn_lost_lock_held(hl_transport *transport)
+{
+    return PyLong_FromUnsignedLong(transport->conn_lost);
 }
 
 static PyObject *
 get_conn_lost(PyObject *self, void *closure)
 {
-    return PyLong_FromUnsignedLong(hl_transport_of(self)->conn_lost);
+    return hl_transport_ask(self, conn_lost_lock_held);
 }
 
 static PyMethodDef transport_methods[] = {

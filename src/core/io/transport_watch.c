@@ -16,84 +16,160 @@ hl_transport_event_context(const hl_transport *transport)
                            : hl_context_copy_current(transport->loop->state);
 }
 
+static void
+set_watched(hl_transport *transport, int watched)
+{
+    __atomic_store_n(&transport->watched, (uint8_t)watched, __ATOMIC_RELAXED);
+}
+
+static PyObject **
+context_of(hl_transport *transport, int kind)
+{
+    return kind == HL_POLL_READ ? &transport->read_context
+                                : &transport->rare->write_context;
+}
+
+/* Watch for kind; *context is exchanged for the one before.  The loop's section is held, so
+ * that what is watched agrees with what the transport knows of it, and no descriptor that
+ * was given up meanwhile is watched.  Returns 0 or -1. */
+static int
+watch_loop_locked(hl_transport *transport, int kind, PyObject **context)
+{
+    bool is_read = kind == HL_POLL_READ;
+    hl_loop *loop = transport->loop;
+    if (hl_watch_add_native(loop,
+                            transport->fd,
+                            kind,
+                            (PyObject *)transport,
+                            is_read ? transport->kind->on_readable
+                                    : transport->kind->on_writable) < 0) {
+        return -1;
+    }
+    set_watched(transport, transport->watched | kind);
+    *(is_read ? &transport->read_since : &transport->rare->write_since) =
+        hl_loop_turn_number(loop);
+    PyObject **slot = context_of(transport, kind);
+    PyObject *previous = *slot;
+    *slot = *context;
+    *context = previous;
+    return 0;
+}
+
 int
 hl_transport_watch(hl_transport *transport, int kind, PyObject *context)
 {
-    hl_loop *loop = transport->loop;
-    bool is_read = kind == HL_POLL_READ;
     if (context == NULL) {
         context = hl_transport_event_context(transport);
         if (context == NULL) {
             return -1;
         }
     }
-    if (hl_loop_check_open(loop) < 0 ||
-        (!is_read && hl_transport_need_rare(transport) == NULL) ||
-        hl_watch_add_native(loop,
-                            transport->fd,
-                            kind,
-                            (PyObject *)transport,
-                            is_read ? transport->kind->on_readable
-                                    : transport->kind->on_writable) < 0) {
+    if (hl_loop_check_open(transport->loop) < 0 ||
+        (kind == HL_POLL_WRITE && hl_transport_need_rare(transport) == NULL)) {
         Py_DECREF(context);
         return -1;
     }
-    if (is_read) {
-        transport->is_read_watched = true;
-        transport->read_since = hl_loop_turn_number(loop);
-        Py_XSETREF(transport->read_context, context);
+    int error = 0;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)transport->loop);
+    if (!hl_transport_is_watched(transport, HL_NEVER_WATCHED)) {
+        error = watch_loop_locked(transport, kind, &context);
     }
-    else {
-        transport->is_write_watched = true;
-        transport->rare->write_since = hl_loop_turn_number(loop);
-        Py_XSETREF(transport->rare->write_context, context);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(context);
+    return error;
+}
+
+/* Stop watching for kind.  *context is what the events had, which is stolen.  The loop's
+ * section is held.  Returns 0 or -1. */
+static int
+unwatch_loop_locked(hl_transport *transport, int kind, PyObject **context)
+{
+    if (!hl_transport_is_watched(transport, kind)) {
+        return 0;
     }
-    return 0;
+    PyObject **slot = context_of(transport, kind);
+    set_watched(transport, transport->watched & ~kind);
+    *context = *slot;
+    *slot = NULL;
+    /* If the number came back for another file, what is watched is that. */
+    return hl_watch_remove_own(
+               transport->loop, transport->fd, kind, (PyObject *)transport) < 0
+               ? -1
+               : 0;
 }
 
 int
 hl_transport_unwatch(hl_transport *transport, int kind)
 {
-    PyObject *context;
-    if (kind == HL_POLL_READ) {
-        if (!transport->is_read_watched) {
-            return 0;
-        }
-        transport->is_read_watched = false;
-        context = transport->read_context;
-        transport->read_context = NULL;
+    if (!hl_transport_is_watched(transport, kind)) {
+        return 0;
     }
-    else {
-        if (!transport->is_write_watched) {
-            return 0;
-        }
-        transport->is_write_watched = false;
-        context = transport->rare->write_context;
-        transport->rare->write_context = NULL;
-    }
-    /* If the number came back for another file, what is watched is that. */
-    int removed = hl_watch_remove_own(
-        transport->loop, transport->fd, kind, (PyObject *)transport);
+    int error;
+    PyObject *context = NULL;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)transport->loop);
+    error = unwatch_loop_locked(transport, kind, &context);
+    Py_END_CRITICAL_SECTION();
     Py_XDECREF(context);
-    return removed < 0 ? -1 : 0;
+    return error;
+}
+
+int
+hl_transport_unwatch_for_good(hl_transport *transport)
+{
+    int error;
+    PyObject *read_context = NULL, *write_context = NULL;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)transport->loop);
+    set_watched(transport, transport->watched | HL_NEVER_WATCHED);
+    error = unwatch_loop_locked(transport, HL_POLL_READ, &read_context);
+    if (unwatch_loop_locked(transport, HL_POLL_WRITE, &write_context) < 0) {
+        error = -1;
+    }
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(read_context);
+    Py_XDECREF(write_context);
+    return error;
 }
 
 /* What becomes of a context (stolen) that was made for one event: it serves the next one if
  * it is as new, or else takes the marker's place (hl_context_copy_current), if that is still
  * there. */
 static void
-transport_keep_context(hl_state *state, PyObject **slot, PyObject *context)
+transport_keep_context(hl_loop *loop, PyObject **slot, PyObject *context)
 {
+    hl_state *state = loop->state;
     bool is_as_new = hl_context_is_as_new(state, context, 1);
     if (HL_FREELISTS && is_as_new && state->spare_context == NULL) {
         state->spare_context = context;
+        return;
     }
-    else if (!is_as_new && *slot == state->empty_context) {
-        Py_SETREF(*slot, context); /* the marker stays alive in state */
+    if (!is_as_new) {
+        Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+        if (*slot == state->empty_context) {
+            *slot = context;
+            context = state->empty_context; /* one reference less, and not the last */
+        }
+        Py_END_CRITICAL_SECTION();
     }
-    else {
-        Py_DECREF(context);
-    }
+    Py_DECREF(context);
+}
+
+/* The context of an event: new, or NULL if the watching has ended. */
+static PyObject *
+take_context(hl_loop *loop, PyObject *const *slot)
+{
+    PyObject *context;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    context = Py_XNewRef(*slot); /* the event may end the watching */
+    Py_END_CRITICAL_SECTION();
+    return context;
+}
+
+/* The body of an event.  Without a GIL another thread may have ended the transport since it
+ * was looked at. */
+static int
+run_lock_held(hl_transport *transport, int (*body)(hl_transport *))
+{
+    return HL_FREE_THREADED && transport->is_lost ? 0 : body(transport);
 }
 
 int
@@ -103,7 +179,10 @@ hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
     if (loop->current_task != NULL) {
         hl_loop_clear_current_task(loop);
     }
-    PyObject *context = Py_NewRef(*slot); /* the event may end the watching */
+    PyObject *context = take_context(loop, slot);
+    if (HL_FREE_THREADED && context == NULL) {
+        return 0;
+    }
     bool is_made = context == loop->state->empty_context;
     int error = hl_context_materialize(loop->state, &context);
     if (error == 0) {
@@ -111,7 +190,7 @@ hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
     }
     if (error == 0) {
         Py_BEGIN_CRITICAL_SECTION((PyObject *)transport);
-        error = body(transport);
+        error = run_lock_held(transport, body);
         Py_END_CRITICAL_SECTION();
         if (PyContext_Exit(context) < 0) {
             error = -1;
@@ -121,7 +200,7 @@ hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
         error = hl_handle_report_method(loop, (PyObject *)transport, name, context);
     }
     if (is_made) {
-        transport_keep_context(loop->state, slot, context);
+        transport_keep_context(loop, slot, context);
     }
     else {
         Py_DECREF(context);
@@ -161,7 +240,7 @@ hl_transport_sent(hl_loop *loop, hl_spans *spans, size_t sent)
 int
 hl_transport_wait_for_room(hl_transport *transport)
 {
-    if (!transport->is_write_watched &&
+    if (!hl_transport_is_watched(transport, HL_POLL_WRITE) &&
         hl_transport_watch(transport, HL_POLL_WRITE, NULL) < 0) {
         return -1;
     }
