@@ -7,6 +7,7 @@ of descriptors are reused.
 
 import asyncio
 import contextlib
+import contextvars
 import errno
 import fcntl
 import gc
@@ -79,6 +80,7 @@ def evaluate_on_descriptors(loop, expression, debug):
             regular=regular,
             FilenoOf=FilenoOf,
             coroutine_function=coroutine_function,
+            context=contextvars.copy_context(),
             unused=unused_descriptor(),
         )
         watched = len(loop._selector.get_map()) - own
@@ -155,6 +157,9 @@ EXPRESSIONS = [
         "loop._add_{kind}(near.fileno(), print, 1, 2)._args",
         "loop._add_{kind}(fd=near, callback=print)._args",
         "loop._add_{kind}(near)",
+        "type(loop._add_{kind}(near, print, context=None)._context).__name__",
+        "loop._add_{kind}(near, print, 1, context=context)._context is context",
+        "loop._add_{kind}(near, callback=print, context=context)._context is context",
         "loop._add_{kind}(FilenoOf(None), print)",
         "loop._add_{kind}(-1, print)",
         "(loop._add_{kind}(near, print) and 0, loop._remove_{kind}(near))",
