@@ -11,6 +11,8 @@ An echo is a message of 1 KiB that a Protocol writes back, on one of 10 connecti
 tcp_proto_1KiB_x10; instructions of the kernel are not seen.  The server in C beside it shows
 what the calls alone take.  --server names another one of servers.py, like tls or sock, and --size
 another size; what copies bytes by one instruction of the processor counts as one for each byte.
+With http, uvicorn and aiohttp it is a request and its answer, on one of 50 connections as under
+wrk.
 """
 
 import argparse
@@ -31,7 +33,8 @@ from benchmarks.tasks import HUNDRED, yield_forever
 SOURCE = pathlib.Path(__file__).parent / "native" / "bare_steps.c"
 SHORT, LONG = 100, 300  # turns
 ECHO_CONNECTIONS = 10
-ECHO_SERVERS = ("proto", "proto_in_four", "streams", "sock", "tls")  # of servers.py
+HTTP_SERVERS = ("http", "uvicorn", "aiohttp")  # of servers.py
+ECHO_SERVERS = ("proto", "proto_in_four", "streams", "sock", "tls", *HTTP_SERVERS)
 ECHO_SHORT, ECHO_LONG = 1_000, 3_000  # messages
 BARE_SERVER = "C-epoll"
 
@@ -122,7 +125,10 @@ def count_echoes(messages, directory, name, kind="proto", size=1024):
     counts = pathlib.Path(directory) / f"{messages}.callgrind"
     client = ["--connections", str(ECHO_CONNECTIONS), "--size", str(size)]
     with load.running_server(name, kind, callgrind(counts), environment(name)) as server:
-        echoed = load.exchange(server, messages, *client, tls=kind == "tls")
+        if kind in HTTP_SERVERS:
+            echoed = load.exchange_http(server, messages)
+        else:
+            echoed = load.exchange(server, messages, *client, tls=kind == "tls")
     return echoed, read_count(counts)
 
 

@@ -14,6 +14,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,9 @@ from benchmarks.runner import ROOT
 
 SHORTEST = 0.1  # seconds of a window: less may pass on a busy machine before the server runs
 EXCHANGE_LIMIT = 300  # seconds for a number of messages, under callgrind too
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+BODY = b"Hello, world!"  # of an answer
 
 # Servers of servers.py that exist in C: the kind there and whether it needs a path.
 IN_C = {"proto": "echo", "unix": "echo", "udp": "datagram", "http": "http"}
@@ -134,6 +138,38 @@ def exchange(server, messages, *client_options, tls=False):
     return _run_client(server, arguments, EXCHANGE_LIMIT, tls)["messages"]
 
 
+def exchange_http(server, requests, connections=50):
+    """Get at least so many answers over connections that stay; return how many it were.
+
+    One request of each connection is on its way all the time, as with wrk.
+    """
+    host, port = server.address.split(":")
+    streams = [
+        socket.create_connection((host, int(port)), EXCHANGE_LIMIT) for _ in range(connections)
+    ]
+    with contextlib.ExitStack() as stack:
+        for stream in streams:
+            stack.enter_context(stream)
+            stream.sendall(REQUEST)
+        rounds = -(-requests // connections)
+        for _ in range(rounds - 1):
+            for stream in streams:
+                _take_answer(stream)
+                stream.sendall(REQUEST)
+        for stream in streams:
+            _take_answer(stream)
+    return rounds * connections
+
+
+def _take_answer(stream):
+    answer = b""
+    while not answer.endswith(BODY):
+        piece = stream.recv(65536)
+        if not piece or not (answer or piece.startswith(b"HTTP/1.1 200 OK\r\n")):
+            raise LoadFailed(f"wrong answer: {answer + piece!r}")
+        answer += piece
+
+
 def _run_client(server, arguments, limit, tls=False):
     program = compiled.build("load_client_tls" if tls else "load_client")
     command = [str(program), server.address, *arguments, "--cpu", str(choose_cpus()[1])]
@@ -166,7 +202,7 @@ def _check_answer(server):
         connection.request("GET", "/")
         response = connection.getresponse()
         body = response.read()
-    if (response.status, body) != (200, b"Hello, world!"):
+    if (response.status, body) != (200, BODY):
         raise LoadFailed(f"wrong answer: {response.status} {body!r}")
 
 

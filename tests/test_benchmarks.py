@@ -879,6 +879,32 @@ class TestInstructions:
         assert 20 <= echoed < 40
         assert count > 10_000_000
 
+    @pytest.mark.timeout(120)
+    def test_requests_are_counted(self, tmp_path):
+        if not shutil.which("valgrind"):
+            with pytest.raises(instructions.ToolFailed, match="needs valgrind"):
+                instructions.count_echoes(20, tmp_path, "asyncio", "http")
+            return
+        answered, count = instructions.count_echoes(20, tmp_path, "asyncio", "http")
+        assert answered == 50  # one on each connection at least
+        assert count > 10_000_000
+
+    def test_a_wrong_answer_is_no_answer(self):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.sendall(b"HTTP/1.1 500 Internal Server Error\r\n\r\nHello, world!")
+            with pytest.raises(load.LoadFailed, match="500 Internal"):
+                load._take_answer(ours)
+
+    def test_an_answer_is_taken_to_its_end(self):
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            theirs.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + load.BODY + b"next")
+            ours.settimeout(10)
+            theirs.close()
+            with pytest.raises(load.LoadFailed, match="next"):
+                load._take_answer(ours)
+
     def test_without_valgrind_it_says_what_to_install(self, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
         with pytest.raises(instructions.ToolFailed, match="needs valgrind"):
