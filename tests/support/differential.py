@@ -29,8 +29,9 @@ _METHOD_CLASS = re.compile(
 # A wrong number of arguments, and one given by position and by name, are worded in one way by
 # Python functions, in another by C functions.
 _WRONG_COUNT = re.compile(r"(\w+\(\)) (?:missing|takes) .*")
-_GIVEN_TWICE = re.compile(r"argument for (\w+\(\)) given by name (\('\w+'\)) and position \(\d+\)")
-_MULTIPLE_VALUES = re.compile(r"(\w+\(\)) got multiple values for argument ('\w+')")
+_GIVEN_TWICE = re.compile(
+    r"argument for ([\w.]+\(\)) given by name \(('\w+')\) and position \(\d+\)"
+)
 _LOOP_NAME = re.compile(r"'(?:_UnixSelectorEventLoop|Loop)'")
 _HANDLE_MODULE = re.compile(r"\b(?:hotloop(?:\._core)?|asyncio\.events)\.(?=(?:Timer)?Handle\b)")
 _TASK_MODULE = re.compile(r"\b(?:hotloop(?:\._core)?|_asyncio)\.(?=(?:Future|Task)\b)")
@@ -43,8 +44,7 @@ def normalized(text):
     text = _DEADLINE.sub("...", text)
     text = _LOOP_NAME.sub("'LOOP'", text)
     text = _METHOD_CLASS.sub("", _TASK_KIND.sub("", text))
-    text = _MULTIPLE_VALUES.sub(r"argument (\2) of \1 was given twice", text)
-    text = _GIVEN_TWICE.sub(r"argument \2 of \1 was given twice", text)
+    text = _GIVEN_TWICE.sub(r"\1 got multiple values for argument \2", text)
     text = _WRONG_COUNT.sub(r"\1 was called with a wrong number of arguments", text)
     return _HANDLE_MODULE.sub("", _TASK_MODULE.sub("", text))
 
