@@ -47,7 +47,7 @@ typedef struct {
     hl_spans queue;          /* what the kernel did not take */
     size_t high_water;
     size_t low_water;
-    uint32_t write_since; /* as read_since */
+    uint32_t write_since; /* atomic, as read_since */
 } hl_transport_rare;
 
 /* asyncio's default water marks. */
@@ -80,13 +80,14 @@ typedef struct hl_transport {
     struct hl_transport *client_next;     /* borrowed, in that set */
     struct hl_transport *client_previous; /* likewise */
     hl_transport_rare *rare; /* owned; NULL until needed, then there to the end */
-    uint32_t read_since; /* turn in which reading was (re)started: entries of that turn
-                                are of an earlier registration */
-    int fd;              /* owned until lost; kept as a number afterwards */
-    uint16_t read_hint;  /* of the last read, in units of HL_READ_UNIT */
-    uint16_t conn_lost;  /* > 0: losing; counts dropped writes, too, as far as it can */
-    uint8_t family;      /* AF_* of the socket */
-    uint8_t watched;     /* atomic: HL_POLL_* that the descriptor is watched for, and
+    uint32_t
+        read_since; /* atomic: turn in which reading was (re)started; entries of that
+                            turn are of an earlier registration */
+    int fd;         /* owned until lost; kept as a number afterwards */
+    uint16_t read_hint; /* of the last read, in units of HL_READ_UNIT */
+    uint16_t conn_lost; /* > 0: losing; counts dropped writes, too, as far as it can */
+    uint8_t family;     /* AF_* of the socket */
+    uint8_t watched;    /* atomic: HL_POLL_* that the descriptor is watched for, and
                             HL_NEVER_WATCHED */
     bool is_closing : 1;
     bool is_lost : 1;
@@ -194,7 +195,8 @@ static inline bool
 hl_transport_is_read_stale(const hl_loop *loop, const hl_transport *transport)
 {
     return !hl_transport_is_watched(transport, HL_POLL_READ) ||
-           transport->read_since == hl_loop_turn_number(loop);
+           __atomic_load_n(&transport->read_since, __ATOMIC_RELAXED) ==
+               hl_loop_turn_number(loop);
 }
 
 /* The same of a write event. */
@@ -202,7 +204,8 @@ static inline bool
 hl_transport_is_write_stale(const hl_loop *loop, const hl_transport *transport)
 {
     return !hl_transport_is_watched(transport, HL_POLL_WRITE) ||
-           transport->rare->write_since == hl_loop_turn_number(loop);
+           __atomic_load_n(&transport->rare->write_since, __ATOMIC_RELAXED) ==
+               hl_loop_turn_number(loop);
 }
 
 /* A context for events: that of all callbacks, or a copy of the current one.  New, or NULL. */

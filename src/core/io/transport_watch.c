@@ -46,8 +46,9 @@ watch_loop_locked(hl_transport *transport, int kind, PyObject **context)
         return -1;
     }
     set_watched(transport, transport->watched | kind);
-    *(is_read ? &transport->read_since : &transport->rare->write_since) =
-        hl_loop_turn_number(loop);
+    __atomic_store_n(is_read ? &transport->read_since : &transport->rare->write_since,
+                     hl_loop_turn_number(loop),
+                     __ATOMIC_RELAXED);
     PyObject **slot = context_of(transport, kind);
     PyObject *previous = *slot;
     *slot = *context;

@@ -122,11 +122,12 @@ static void
 poller_note(hl_poller *poller, hl_poll_slot *slot, int interest, int armed)
 {
     assert((interest & armed) == 0);
-    poller->registered -= slot_is_watched(slot);
+    size_t registered = poller->registered - slot_is_watched(slot);
     slot->interest = (uint8_t)interest;
     slot->armed = (uint8_t)armed;
     slot->stay = HL_STAY_ANY;
-    poller->registered += slot_is_watched(slot);
+    __atomic_store_n(
+        &poller->registered, registered + slot_is_watched(slot), __ATOMIC_RELAXED);
 }
 
 static void

@@ -66,7 +66,8 @@ typedef struct {
     int wake_fd;    /* owned eventfd; -1 until first needed */
     hl_table items; /* by descriptor; each begins with a hl_poll_slot */
     size_t
-        registered; /* descriptors with an interest or armed; a sleeping one is none */
+        registered; /* atomic: descriptors with an interest or armed; a sleeping one is
+                          none.  Read at any time by the thread that runs the loop */
     int asleep[HL_POLL_ASLEEP_MAX]; /* all that are HL_STAY_ASLEEP, and some more */
     int asleep_count;
 } hl_poller;

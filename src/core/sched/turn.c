@@ -146,8 +146,9 @@ turn_owes_window(hl_loop *loop)
 static inline bool
 turn_has_watches(const hl_loop *loop)
 {
-    return loop->poller.registered > (size_t)loop->is_internal_watched ||
-           loop->has_signal_handlers;
+    /* Another thread may begin to watch something at this moment. */
+    size_t registered = __atomic_load_n(&loop->poller.registered, __ATOMIC_RELAXED);
+    return registered > (size_t)loop->is_internal_watched || loop->has_signal_handlers;
 }
 
 /* The poller's set is made at first need, by whoever watches or waits first. */
