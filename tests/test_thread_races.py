@@ -384,7 +384,7 @@ class Connection:
         connecting = self.loop.create_connection(self.protocol, sock=mine)
         first, _ = self.call(connecting)
         second, _ = self.call(self.loop.create_connection(self.protocol, sock=theirs))
-        self.loop.call_soon_threadsafe(first.write, b"x" * 300)
+        on_loop(self.loop, lambda: first.write(b"x" * 300))  # before anybody ends it
         return [first, second]
 
     def tls(self):
@@ -401,7 +401,7 @@ class Connection:
             return [transport for transport, _ in await asyncio.gather(connecting, accepting)]
 
         transports = self.call(connect())
-        self.loop.call_soon_threadsafe(transports[0].write, b"x" * 300)
+        on_loop(self.loop, lambda: transports[0].write(b"x" * 300))
         return transports
 
     def datagram(self):
