@@ -191,61 +191,6 @@ def test_an_event_kept_alive_by_a_duplicate_calls_nobody():
     assert ours == [] and isinstance(theirs, list)
 
 
-def read_once(loop, near, far):
-    """Watch a descriptor by a reader that is removed with its first event."""
-    loop.add_reader(near, lambda: (near.recv(10), loop.remove_reader(near)))
-    far.send(b"x")
-    run_briefly(loop)
-
-
-@known_difference("Descriptors and signals")
-def test_a_descriptor_watched_longer_than_before_goes_behind_the_others():
-    """Descriptors that are ready in the same turn are served in the order of the kernel's list.
-    One whose last reader or writer was removed with its first event, and whose next one stays
-    longer, goes to the end of that list once, after that one's first event."""
-
-    def scenario(loop):
-        pairs = [socket.socketpair() for _ in range(2)]
-        called = []
-        for index, (near, far) in enumerate(pairs):
-            if index == 0:
-                read_once(loop, near, far)
-            loop.add_reader(near, called.append, index)
-            far.send(b"x")
-        run_briefly(loop, 3)
-        for near, far in pairs:
-            loop.remove_reader(near)
-            near.close()
-            far.close()
-        return called
-
-    assert on_each(scenario) == ([0, 1, 0, 1, 0, 1], [0, 1, 1, 0, 1, 0])
-
-
-@known_difference("Descriptors and signals")
-def test_a_descriptor_closed_in_its_callback_is_not_kept_alive_by_a_duplicate():
-    """When a callback closes its descriptor without `remove_reader`, a duplicate that stays open
-    has the kernel go on reporting events under the old number. If the last reader or writer of that
-    number was removed with its first event, hotloop does not see them; asyncio calls the
-    callback."""
-
-    def scenario(loop):
-        near, far = socket.socketpair()
-        read_once(loop, near, far)
-        number = near.fileno()
-        duplicate = os.dup(number)
-        called = []
-        loop.add_reader(near, lambda: (called.append(1), near.close()))
-        far.send(b"x")
-        run_briefly(loop, 3)
-        loop.remove_reader(number)
-        os.close(duplicate)
-        far.close()
-        return len(called)
-
-    assert on_each(scenario) == (3, 1)
-
-
 @known_difference("Descriptors and signals")
 def test_there_is_no_selector_to_choose():
     """`hotloop.Loop()` takes no selector: it always waits with epoll. `loop._selector` exists for

@@ -1,8 +1,7 @@
 """Readers and writers that are removed with their first event, and the next ones of their number.
 
-A descriptor of which a stay ended so is registered for one event the next time (poll/poller.h), and
-stays in the kernel's set, asleep, when that stay ends in the same way. Nobody may notice: not who
-stays longer after all, not the next file of the same number, nor a duplicate that lives on.
+What the loop keeps of a descriptor between two short stays must not be noticed: not by who stays
+longer, nor by the next file of the same number, a transport, another thread or a forked child.
 """
 
 import asyncio
@@ -16,9 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.differential import FACTORIES, assert_same_on_both, collect_reports, run_briefly
 from test_fork import in_child
-
-EPOLLIN, EPOLLOUT, EPOLLONESHOT = 0x1, 0x4, 0x40000000
-ALWAYS = 0x8 | 0x10  # EPOLLERR and EPOLLHUP, which the kernel adds to what is awake.
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
 
@@ -46,88 +42,10 @@ def visit(loop, near, far):
 
 @pytest.fixture
 def visited(loop, pair):
-    """A descriptor that is known for short stays, and its other end."""
+    """A descriptor that had two short stays, and its other end."""
     visit(loop, *pair)
     visit(loop, *pair)
     return pair
-
-
-def registrations():
-    """What the kernel keeps in the only set there is: events by descriptor, as /proc shows it."""
-    found = None
-    for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/self/fd/{name}") != "anon_inode:[eventpoll]":
-                continue
-            with open(f"/proc/self/fdinfo/{name}") as lines:
-                fields = [line.split() for line in lines if line.startswith("tfd:")]
-            assert found is None, "one loop at a time"
-            found = {int(parts[1]): int(parts[3], 16) for parts in fields}
-    return found
-
-
-# -- what the kernel is told -----------------------------------------------------------------
-
-
-@pytest.mark.only_hotloop("what the kernel keeps is a matter of hotloop's poller")
-@pytest.mark.parametrize("side", ["reader", "writer"])
-def test_the_second_short_stay_is_made_for_one_event_and_sleeps_afterwards(loop, pair, side):
-    near = pair[0].fileno()
-    add, remove = getattr(loop, f"add_{side}"), getattr(loop, f"remove_{side}")
-    kind = EPOLLIN if side == "reader" else EPOLLOUT
-    if side == "reader":
-        pair[1].send(b"x")
-    add(near, lambda: remove(near))
-    assert registrations()[near] == kind | ALWAYS
-    run_briefly(loop, 2)
-    assert near not in registrations()
-    for _ in range(3):
-        add(near, lambda: remove(near))
-        assert registrations()[near] == kind | ALWAYS | EPOLLONESHOT
-        run_briefly(loop, 2)
-        assert registrations()[near] == EPOLLONESHOT
-        assert near not in loop._selector.get_map()
-
-
-@pytest.mark.only_hotloop("what the kernel keeps is a matter of hotloop's poller")
-def test_a_stay_that_goes_on_is_a_usual_one_from_the_next_wait_on(loop, visited):
-    near, far = visited
-    loop.add_reader(near, int)
-    far.send(b"x")
-    run_briefly(loop)
-    assert registrations()[near.fileno()] == EPOLLONESHOT
-    run_briefly(loop)
-    assert registrations()[near.fileno()] == EPOLLIN | ALWAYS
-    # It was wrong to expect a short one: the next stay is not taken for one.
-    loop.remove_reader(near)
-    assert near.fileno() not in registrations()
-    loop.add_reader(near, int)
-    assert registrations()[near.fileno()] == EPOLLIN | ALWAYS
-    loop.remove_reader(near)
-
-
-@pytest.mark.only_hotloop("what the kernel keeps is a matter of hotloop's poller")
-@pytest.mark.parametrize("events", [0, 2, 3])
-def test_a_stay_of_no_event_or_several_is_not_short(loop, pair, events):
-    near, far = pair
-    received = []
-    loop.add_reader(near, lambda: received.append(near.recv(1)))
-    far.send(b"x" * events)
-    run_briefly(loop, events)
-    assert len(received) == events
-    loop.remove_reader(near)
-    loop.add_reader(near, int)
-    assert registrations()[near.fileno()] == EPOLLIN | ALWAYS
-    loop.remove_reader(near)
-
-
-@pytest.mark.only_hotloop("what the kernel keeps is a matter of hotloop's poller")
-def test_a_removal_before_the_event_leaves_nothing_in_the_set(loop, visited):
-    near, _ = visited
-    loop.add_reader(near, int)
-    assert registrations()[near.fileno()] == EPOLLIN | ALWAYS | EPOLLONESHOT
-    loop.remove_reader(near)
-    assert near.fileno() not in registrations()
 
 
 # -- who stays longer ----------------------------------------------------------------------------
@@ -343,8 +261,8 @@ def test_ends_as_on_asyncio(scenario):
     assert kind == "returned"
 
 
-def test_more_than_the_poller_notes_stay_after_all(loop):
-    """Every second one stays, and is called for each of its bytes."""
+def test_of_many_every_second_one_stays(loop):
+    """Those that stay are called for each of their bytes."""
     with contextlib.ExitStack() as stack:
         pairs = [socket.socketpair() for _ in range(100)]
         for end in (end for ends in pairs for end in ends):
@@ -427,55 +345,6 @@ def test_a_file_that_takes_the_number_by_dup2_gets_its_own_events_only(loop, vis
     loop.remove_reader(near.fileno())
     for end in (kept, fresh, fresh_far):
         end.close()
-
-
-@pytest.mark.only_hotloop("what the kernel keeps is a matter of hotloop's poller")
-def test_a_duplicate_that_lives_on_never_wakes_the_loop(loop):
-    """Nobody could remove its registration any more: it has to be asleep."""
-    near, far = socket.socketpair()
-    number = near.fileno()
-    visit(loop, near, far)
-    visit(loop, near, far)
-    duplicate = near.dup()
-    near.close()
-    far.send(b"unread")
-    assert registrations()[number] == EPOLLONESHOT
-    turns = []
-    run_once = loop._run_once
-    loop._run_once = lambda: (turns.append(1), run_once())
-    loop.run_until_complete(asyncio.sleep(0.05))
-    assert len(turns) < 8
-    duplicate.close()
-    far.close()
-
-
-def lose_in_callback(loop, reopen):
-    """The callback closes the descriptor without removal; another file takes the number."""
-    near, far = socket.socketpair()
-    number = near.fileno()
-    visit(loop, near, far)
-    log, opened = [], []
-
-    def close():
-        log.append("called")
-        near.close()
-        if reopen:
-            opened.extend(open_at(number))
-            opened[1].send(b"a stranger's")
-
-    loop.add_reader(number, close)
-    far.send(b"x")
-    run_briefly(loop, 4)
-    log.append(loop.remove_reader(number))
-    for end in (far, *opened):
-        end.close()
-    return log
-
-
-@pytest.mark.parametrize("reopen", [False, True])
-def test_a_callback_is_never_called_for_a_stranger_of_its_number(reopen):
-    outcome = assert_same_on_both(lose_in_callback, reopen)
-    assert outcome == ("returned", ["called", True])
 
 
 def test_a_transport_takes_over_the_descriptor(loop, visited):

@@ -15,7 +15,6 @@ import threading
 import time
 
 import pytest
-from support.certificates import client_context, server_context
 
 import hotloop
 
@@ -387,23 +386,6 @@ class Connection:
         on_loop(self.loop, lambda: first.write(b"x" * 300))  # before anybody ends it
         return [first, second]
 
-    def tls(self):
-        # What asyncio does in Python finds None here and there, which it reports.
-        self.loop.set_exception_handler(lambda loop, context: None)
-        mine, theirs = socket.socketpair()
-        client = {"ssl": client_context(), "server_hostname": "localhost"}
-
-        async def connect():
-            accepting = self.loop.connect_accepted_socket(
-                self.protocol, theirs, ssl=server_context()
-            )
-            connecting = self.loop.create_connection(self.protocol, sock=mine, **client)
-            return [transport for transport, _ in await asyncio.gather(connecting, accepting)]
-
-        transports = self.call(connect())
-        on_loop(self.loop, lambda: transports[0].write(b"x" * 300))
-        return transports
-
     def datagram(self):
         address = ("127.0.0.1", 0)
         first, second = (
@@ -442,8 +424,13 @@ def use(transport, calls):
             getattr(transport, name)(*arguments)
 
 
+# Not over TLS: the ssl module gives up the GIL for OpenSSL, where one thread then reads the memory
+# that another one writes, since a MemoryBIO has no lock. asyncio's own transports crash in it too.
+KINDS = ["stream", "datagram", "pipe"]
+
+
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("kind", ["stream", "tls", "datagram", "pipe"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_transport_used_by_several_threads_while_the_loop_serves_it(running, kind):
     connection = Connection(running)
     transports = getattr(connection, kind)()
@@ -461,7 +448,7 @@ def test_a_transport_used_by_several_threads_while_the_loop_serves_it(running, k
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("end", ENDS, ids=[name for name, *_ in ENDS])
-@pytest.mark.parametrize("kind", ["stream", "tls", "datagram", "pipe"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_transport_that_several_threads_end(running, kind, end):
     """Whichever is the first, the protocol is told once, and what follows is refused or ignored."""
     for _ in range(5):

@@ -232,7 +232,8 @@ class TestHypercorn:
         load.together(server.target, *load.USUAL, *websocket_load.USUAL)
         server.ask_state()
         assert program.stop() == 0
-        assert program.text().count("app: shutdown") == 2
+        # Of two workers hypercorn may end one before it has shut down, on asyncio as well.
+        assert program.text().count("app: shutdown") >= 1
 
     def test_from_a_program(self, programs):
         call = recipes.inline("hypercorn", "hotloop.run(hypercorn")

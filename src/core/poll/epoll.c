@@ -46,7 +46,6 @@ hl_poller_fini(hl_poller *poller)
     poller_close_descriptors(poller);
     hl_table_fini(&poller->items);
     poller->registered = 0;
-    poller->asleep_count = 0;
 }
 
 void
@@ -56,9 +55,7 @@ hl_poller_forget(hl_poller *poller)
     hl_poll_slot *slot;
     for (int fd = -1; (slot = hl_table_next(&poller->items, &fd)) != NULL;) {
         slot->is_known = false;
-        slot->stay = HL_STAY_ANY;
     }
-    poller->asleep_count = 0;
 }
 
 /* The slot of a descriptor that has one. */
@@ -125,7 +122,6 @@ poller_note(hl_poller *poller, hl_poll_slot *slot, int interest, int armed)
     size_t registered = poller->registered - slot_is_watched(slot);
     slot->interest = (uint8_t)interest;
     slot->armed = (uint8_t)armed;
-    slot->stay = HL_STAY_ANY;
     __atomic_store_n(
         &poller->registered, registered + slot_is_watched(slot), __ATOMIC_RELAXED);
 }
@@ -142,10 +138,11 @@ poller_remove(hl_poller *poller, int fd)
     poller_note(poller, slot, 0, 0);
 }
 
-/* Tell the kernel what fd is to be watched for, which is something. */
+/* Tell the kernel what fd is to be watched for, which is something, and note it. */
 static int
-poller_tell(hl_poller *poller, hl_poll_slot *slot, int fd, int interest, int armed)
+poller_apply(hl_poller *poller, int fd, int interest, int armed)
 {
+    hl_poll_slot *slot = poller_slot(poller, fd);
     int error = slot->is_known ? poller_change(poller, fd, interest, armed)
                                : poller_add(poller, fd, interest, armed);
     if (error < 0) {
@@ -153,19 +150,8 @@ poller_tell(hl_poller *poller, hl_poll_slot *slot, int fd, int interest, int arm
         return error;
     }
     slot->is_known = true;
+    poller_note(poller, slot, interest, armed);
     return 0;
-}
-
-/* The same, and note it. */
-static int
-poller_apply(hl_poller *poller, int fd, int interest, int armed)
-{
-    hl_poll_slot *slot = poller_slot(poller, fd);
-    int error = poller_tell(poller, slot, fd, interest, armed);
-    if (error == 0) {
-        poller_note(poller, slot, interest, armed);
-    }
-    return error;
 }
 
 /* After a fork: register in the set of this process what was registered in the parent's. */
@@ -181,8 +167,8 @@ poller_restore(hl_poller *poller)
     }
 }
 
-static int
-poller_open(hl_poller *poller)
+int
+hl_poller_open(hl_poller *poller)
 {
     if (poller->epoll_fd >= 0) {
         return 0;
@@ -199,42 +185,25 @@ poller_open(hl_poller *poller)
 
 /* Make sure that fd has a slot and that there is a set. */
 static int
-poller_make_place(hl_poller *poller, int fd)
+poller_prepare(hl_poller *poller, int fd)
 {
-    int error = poller_open(poller);
+    int error = hl_poller_open(poller);
     return error == 0 && hl_table_need(&poller->items, fd) == NULL ? -ENOMEM : error;
-}
-
-/* Stop watching fd, which was watched until further notice. */
-static void
-poller_leave(hl_poller *poller, hl_poll_slot *slot, int fd)
-{
-    uint8_t stay = slot->stay;
-    if (stay == HL_STAY_ASLEEP) {
-        poller_note(poller, slot, 0, 0); /* nothing is reported: no need to tell */
-    }
-    else {
-        poller_remove(poller, fd);
-    }
-    if (stay == HL_STAY_ONE_EVENT || stay == HL_STAY_TO_BE_SHORT ||
-        stay == HL_STAY_ASLEEP) {
-        slot->stay = HL_STAY_SHORT;
-    }
 }
 
 int
 hl_poller_watch(hl_poller *poller, int fd, int interest)
 {
     assert(fd >= 0);
-    hl_poll_slot *slot = hl_table_at(&poller->items, fd);
+    const hl_poll_slot *slot = hl_table_at(&poller->items, fd);
     int armed = slot != NULL ? slot->armed & ~interest : 0;
     if ((interest | armed) == 0) {
         if (slot != NULL && slot->interest != 0) {
-            poller_leave(poller, slot, fd);
+            poller_remove(poller, fd);
         }
         return 0;
     }
-    int error = poller_make_place(poller, fd);
+    int error = poller_prepare(poller, fd);
     if (error < 0) {
         return error;
     }
@@ -242,32 +211,10 @@ hl_poller_watch(hl_poller *poller, int fd, int interest)
 }
 
 int
-hl_poller_stay(hl_poller *poller, int fd, int kind)
-{
-    assert(fd >= 0);
-    int error = poller_make_place(poller, fd);
-    if (error < 0) {
-        return error;
-    }
-    hl_poll_slot *slot = poller_slot(poller, fd);
-    if (slot_is_watched(slot)) {
-        return poller_apply(poller, fd, slot->interest | kind, slot->armed & ~kind);
-    }
-    bool is_to_be_short = slot->stay == HL_STAY_SHORT;
-    error = is_to_be_short ? poller_tell(poller, slot, fd, 0, kind)
-                           : poller_tell(poller, slot, fd, kind, 0);
-    if (error == 0) {
-        poller_note(poller, slot, kind, 0);
-        slot->stay = is_to_be_short ? HL_STAY_TO_BE_SHORT : HL_STAY_BEGUN;
-    }
-    return error;
-}
-
-int
 hl_poller_arm(hl_poller *poller, int fd, int kind)
 {
     assert(fd >= 0);
-    int error = poller_make_place(poller, fd);
+    int error = poller_prepare(poller, fd);
     if (error < 0) {
         return error;
     }
@@ -298,7 +245,7 @@ hl_poller_open_wake(hl_poller *poller)
     if (poller->wake_fd >= 0) {
         return 0;
     }
-    int error = poller_open(poller);
+    int error = hl_poller_open(poller);
     if (error < 0) {
         return error;
     }
@@ -399,56 +346,6 @@ hl_poller_wait(const hl_poller *poller, int64_t timeout_ns, hl_poll_event *event
     return filled;
 }
 
-/* A stay that was to be short goes on. */
-static void
-poller_rouse(hl_poller *poller, int fd)
-{
-    hl_poll_slot *slot = poller_slot(poller, fd);
-    if (slot->stay != HL_STAY_ASLEEP) {
-        return; /* it ended, or fd is watched in some other way now */
-    }
-    slot->stay = HL_STAY_ANY;
-    /* Fails if fd was closed, which ends the registration of any descriptor.  The next file of
-     * that number, if there is one, is not registered: nobody has asked for that. */
-    (void)poller_control(poller, EPOLL_CTL_MOD, fd, slot->interest, 0);
-}
-
-int
-hl_poller_prepare(hl_poller *poller)
-{
-    int error = poller_open(poller);
-    for (int i = 0; error == 0 && i < poller->asleep_count; i++) {
-        poller_rouse(poller, poller->asleep[i]);
-    }
-    poller->asleep_count = 0;
-    return error;
-}
-
-/* An event of a stay is reported. */
-static void
-poller_count(hl_poller *poller, hl_poll_slot *slot, int fd)
-{
-    switch (slot->stay) {
-    case HL_STAY_BEGUN:
-        slot->stay = HL_STAY_ONE_EVENT;
-        return;
-    case HL_STAY_ONE_EVENT:
-        slot->stay = HL_STAY_ANY;
-        return;
-    case HL_STAY_TO_BE_SHORT:
-        slot->stay = HL_STAY_ASLEEP;
-        if (poller->asleep_count < HL_POLL_ASLEEP_MAX) {
-            poller->asleep[poller->asleep_count++] = fd;
-        }
-        else {
-            poller_rouse(poller, fd);
-        }
-        return;
-    default:
-        return;
-    }
-}
-
 /* What was armed and is ready falls asleep. */
 static void
 poller_disarm(hl_poller *poller, hl_poll_slot *slot, int fd, int ready)
@@ -472,9 +369,6 @@ hl_poller_accept(hl_poller *poller, hl_poll_slot *slot, const hl_poll_event *eve
     int ready = event->ready & (slot->interest | slot->armed);
     if (ready & slot->armed) {
         poller_disarm(poller, slot, event->fd, ready);
-    }
-    if (slot->stay != HL_STAY_ANY && ready != 0) {
-        poller_count(poller, slot, event->fd);
     }
     return ready;
 }

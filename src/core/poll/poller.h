@@ -10,14 +10,6 @@
  * or was disarmed, stays known to the kernel but asleep: arming it again is one cheap call,
  * and the user may close the descriptor meanwhile.
  *
- * Programs that watch a descriptor by add_reader often stop with the first event and come
- * back for the next one.  Whoever did so once (hl_poller_stay) is expected to do it again:
- * such a stay is made like an armed one, so that its end needs no call.  If it goes on after
- * its first event all the same, the descriptor is woken before the next wait
- * (hl_poller_prepare) and misses nothing; it only is the last then of those that are ready.
- * What is asleep between two stays reports nothing, not even for a duplicate that outlives
- * the descriptor.
- *
  * The epoll set and the wake-up eventfd are made at first need: a loop that only runs
  * callbacks never makes a system call here. */
 #ifndef HL_POLL_POLLER_H
@@ -38,16 +30,6 @@ typedef struct {
     int ready; /* HL_POLL_READ | HL_POLL_WRITE; a hang-up or an error counts as both */
 } hl_poll_event;
 
-/* How long fd is watched by hl_poller_stay, or was. */
-enum {
-    HL_STAY_ANY = 0,   /* nothing is known of it, or fd is watched in some other way */
-    HL_STAY_BEGUN,     /* no event so far */
-    HL_STAY_ONE_EVENT, /* one so far */
-    HL_STAY_SHORT,     /* not watched; the last stay ended with its first event */
-    HL_STAY_TO_BE_SHORT, /* no event so far; the kernel will sleep after the first */
-    HL_STAY_ASLEEP       /* it does: the stay ends, or wakes it before the next wait */
-};
-
 /* What the poller knows of a descriptor.  It comes first in the item that whoever watches has
  * in the poller's table; the rest is theirs.  The kinds (HL_POLL_*) in `interest` and `armed`
  * are never the same. */
@@ -56,10 +38,7 @@ typedef struct {
     uint8_t interest;    /* kinds that are reported until further notice */
     uint8_t armed;       /* kinds of which one event is to be reported */
     bool is_known;       /* in the epoll set as far as we know, perhaps asleep */
-    uint8_t stay;        /* HL_STAY_* */
 } hl_poll_slot;
-
-enum { HL_POLL_ASLEEP_MAX = 32 };
 
 typedef struct {
     int epoll_fd;   /* owned; -1 until first needed */
@@ -68,8 +47,6 @@ typedef struct {
     size_t
         registered; /* atomic: descriptors with an interest or armed; a sleeping one is
                           none.  Read at any time by the thread that runs the loop */
-    int asleep[HL_POLL_ASLEEP_MAX]; /* all that are HL_STAY_ASLEEP, and some more */
-    int asleep_count;
 } hl_poller;
 
 /* item_size: of the items in the table. */
@@ -88,10 +65,6 @@ void hl_poller_forget(hl_poller *poller);
  * changing, fd is not watched any more. */
 int hl_poller_watch(hl_poller *poller, int fd, int interest);
 
-/* Watch fd for kind until further notice besides what it is watched for already; what ends
- * with hl_poller_watch(fd, 0) may be short.  Returns 0 or -errno, as hl_poller_watch. */
-int hl_poller_stay(hl_poller *poller, int fd, int kind);
-
 /* Report the next event of kind once; if fd is ready already, that is the next wait's.
  * Ends an interest in kind.  Returns 0 or -errno, as hl_poller_watch. */
 int hl_poller_arm(hl_poller *poller, int fd, int kind);
@@ -100,13 +73,12 @@ int hl_poller_arm(hl_poller *poller, int fd, int kind);
  * something else.  fd may be closed by now. */
 void hl_poller_disarm(hl_poller *poller, int fd, int kind);
 
-/* Make sure that there is a set, and that it reports all that is watched: before each wait.
- * Returns 0 or -errno. */
-int hl_poller_prepare(hl_poller *poller);
+/* Make sure that there is a set.  Returns 0 or -errno. */
+int hl_poller_open(hl_poller *poller);
 
 /* Wait at most timeout_ns (0: poll, negative: for ever) and fill events.  Returns the
  * number filled, or -errno (-EINTR: a signal came).  A wake-up is consumed silently.  After
- * hl_poller_prepare; reads nothing that the functions above change, so other threads may call
+ * hl_poller_open; reads nothing that the functions above change, so other threads may call
  * those meanwhile. */
 int hl_poller_wait(const hl_poller *poller, int64_t timeout_ns, hl_poll_event *events,
                    int capacity);

@@ -153,11 +153,11 @@ turn_has_watches(const hl_loop *loop)
 
 /* The poller's set is made at first need, by whoever watches or waits first. */
 static int
-turn_prepare_poller(hl_loop *loop)
+turn_open_poller(hl_loop *loop)
 {
     int error;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    error = hl_poller_prepare(&loop->poller);
+    error = hl_poller_open(&loop->poller);
     Py_END_CRITICAL_SECTION();
     return error;
 }
@@ -165,7 +165,7 @@ turn_prepare_poller(hl_loop *loop)
 static int
 turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
 {
-    int count = turn_prepare_poller(loop);
+    int count = turn_open_poller(loop);
     if (count < 0) {
         return count;
     }
@@ -187,7 +187,7 @@ turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
 static int
 turn_poll(hl_loop *loop, hl_poll_event *events)
 {
-    int error = turn_prepare_poller(loop);
+    int error = turn_open_poller(loop);
     return error < 0 ? error
                      : hl_poller_wait(&loop->poller, 0, events, EVENTS_PER_WAIT);
 }

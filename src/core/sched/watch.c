@@ -110,22 +110,14 @@ watch_put(hl_watch *watch, int kind, PyObject *object, hl_run run, watch_retired
     *place = (hl_watcher){Py_NewRef(object), run};
 }
 
-/* How long a watcher is to stand in its place. */
-typedef enum {
-    UNTIL_REMOVED,
-    MAYBE_ONCE, /* until it is removed, which may well be with the first event */
-    ONCE
-} duration;
-
-/* Have the kernel report that fd is ready for kind.  Returns 0 or -1. */
+/* Have the kernel report that fd is ready for kind: until further notice, or once.  Returns
+ * 0 or -1. */
 static int
-watch_ask(hl_loop *loop, hl_watch *watch, int fd, int kind, duration how_long)
+watch_ask(hl_loop *loop, hl_watch *watch, int fd, int kind, bool is_once)
 {
-    hl_poller *poller = &loop->poller;
-    int error = how_long == ONCE ? hl_poller_arm(poller, fd, kind)
-                : how_long == MAYBE_ONCE
-                    ? hl_poller_stay(poller, fd, kind)
-                    : hl_poller_watch(poller, fd, watch->poll.interest | kind);
+    int error = is_once
+                    ? hl_poller_arm(&loop->poller, fd, kind)
+                    : hl_poller_watch(&loop->poller, fd, watch->poll.interest | kind);
     if (error < 0) {
         watch_trim_rare(watch);
         return hl_error_set(error);
@@ -147,13 +139,13 @@ watch_put_file(hl_watch *watch, PyObject *file, watch_retired *old)
 /* What hl_watch_add and the like do; file may be NULL. */
 static int
 watch_begin(hl_loop *loop, int fd, int kind, hl_watcher watcher, PyObject *file,
-            duration how_long)
+            bool is_once)
 {
     int error;
     watch_retired old = {0};
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
     hl_watch *watch = watch_reserve(loop, fd, kind, file != NULL);
-    error = watch != NULL ? watch_ask(loop, watch, fd, kind, how_long) : -1;
+    error = watch != NULL ? watch_ask(loop, watch, fd, kind, is_once) : -1;
     if (error == 0) {
         watch_put(watch, kind, watcher.object, watcher.run, &old);
         if (watcher.run == NULL) {
@@ -167,19 +159,19 @@ watch_begin(hl_loop *loop, int fd, int kind, hl_watcher watcher, PyObject *file,
 int
 hl_watch_add(hl_loop *loop, int fd, int kind, PyObject *handle, PyObject *file)
 {
-    return watch_begin(loop, fd, kind, (hl_watcher){handle, NULL}, file, MAYBE_ONCE);
+    return watch_begin(loop, fd, kind, (hl_watcher){handle, NULL}, file, false);
 }
 
 int
 hl_watch_add_native(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run)
 {
-    return watch_begin(loop, fd, kind, (hl_watcher){object, run}, NULL, UNTIL_REMOVED);
+    return watch_begin(loop, fd, kind, (hl_watcher){object, run}, NULL, false);
 }
 
 int
 hl_watch_arm(hl_loop *loop, int fd, int kind, PyObject *object, hl_run run)
 {
-    return watch_begin(loop, fd, kind, (hl_watcher){object, run}, NULL, ONCE);
+    return watch_begin(loop, fd, kind, (hl_watcher){object, run}, NULL, true);
 }
 
 bool
