@@ -287,7 +287,7 @@ tls_read_app(hl_tls *tls)
 {
     PyObject *protocol = tls->py._app_protocol;
     bool is_filled_by_program =
-        tls->flag._app_protocol_is_buffer &&
+        hl_tls_flag(tls, _app_protocol_is_buffer) &&
         (protocol == NULL || !hl_tls_check(tls->state, protocol));
     return is_filled_by_program ? tls_read_buffered(tls) : tls_read_copied(tls);
 }
@@ -296,7 +296,7 @@ tls_read_app(hl_tls *tls)
 static int
 tls_read_unguarded(hl_tls *tls)
 {
-    if (!tls->flag._app_reading_paused) {
+    if (!hl_tls_flag(tls, _app_reading_paused)) {
         if (tls_read_app(tls) < 0) {
             return -1;
         }
@@ -305,7 +305,7 @@ tls_read_unguarded(hl_tls *tls)
             return -1;
         }
     }
-    if (!tls->flag._ssl_reading_paused && !has_unread(tls) &&
+    if (!hl_tls_flag(tls, _ssl_reading_paused) && !has_unread(tls) &&
         hl_tls_is_positive(tls->py._incoming_high_water)) {
         return 0; /* nothing waits in front of the program */
     }

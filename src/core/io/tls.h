@@ -83,6 +83,10 @@ typedef struct {
     } flag;
 } hl_tls;
 
+/* One of HL_TLS_FLAGS, which Python may set in any thread. */
+#define hl_tls_flag(tls, name)                                                         \
+    (__atomic_load_n(&(tls)->flag.name, __ATOMIC_RELAXED) != 0)
+
 /* True if what the program writes can be encrypted at once by hl_tls_write(). */
 bool hl_tls_can_write(const hl_tls *tls);
 

@@ -5,8 +5,6 @@
 
 #include "py/types.h"
 
-#include <structmember.h>
-
 static inline hl_tls *
 tls_of(PyObject *self)
 {
@@ -139,6 +137,50 @@ set_object(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+/* Flags and sizes stand at the offset that closure is.  They are no members, because any
+ * thread may read them while the loop's writes. */
+static PyObject *
+get_flag(PyObject *self, void *closure)
+{
+    const char *flag = (char *)self + (size_t)closure;
+    return PyBool_FromLong(__atomic_load_n(flag, __ATOMIC_RELAXED));
+}
+
+static int
+set_flag(PyObject *self, PyObject *value, void *closure)
+{
+    char *flag = (char *)self + (size_t)closure;
+    if (value != Py_True && value != Py_False) {
+        PyErr_SetString(PyExc_TypeError, "the value of this attribute must be a bool");
+        return -1;
+    }
+    __atomic_store_n(flag, (char)(value == Py_True), __ATOMIC_RELAXED);
+    return 0;
+}
+
+static PyObject *
+get_size(PyObject *self, void *closure)
+{
+    const Py_ssize_t *size = (const Py_ssize_t *)((char *)self + (size_t)closure);
+    return PyLong_FromSsize_t(__atomic_load_n(size, __ATOMIC_RELAXED));
+}
+
+static int
+set_size(PyObject *self, PyObject *value, void *closure)
+{
+    Py_ssize_t *size = (Py_ssize_t *)((char *)self + (size_t)closure);
+    if (value == NULL) {
+        PyErr_SetString(PyExc_TypeError, "this attribute cannot be deleted");
+        return -1;
+    }
+    Py_ssize_t number = PyLong_AsSsize_t(value);
+    if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    __atomic_store_n(size, number, __ATOMIC_RELAXED);
+    return 0;
+}
+
 /* closure is the offset of one of the three. */
 static int
 set_part(PyObject *self, PyObject *value, void *closure)
@@ -262,6 +304,10 @@ static PyMethodDef tls_methods[] = {
 
 #define OBJECT(name)                                                                   \
     {#name, get_object, set_object, NULL, (void *)offsetof(hl_tls, py.name)},
+#define FLAG(name)                                                                     \
+    {#name, get_flag, set_flag, NULL, (void *)offsetof(hl_tls, flag.name)},
+#define SIZE(name, field)                                                              \
+    {name, get_size, set_size, NULL, (void *)offsetof(hl_tls, field)}
 #define PART(name, field)                                                              \
     {name, get_object, set_part, NULL, (void *)offsetof(hl_tls, field)}
 
@@ -276,16 +322,9 @@ static PyGetSetDef tls_getset[] = {
      NULL,
      "False if the incoming BIO holds no complete record.",
      NULL},
-    HL_TLS_OBJECTS(OBJECT){NULL, NULL, NULL, NULL, NULL},
-};
-
-#define FLAG(name) {#name, T_BOOL, offsetof(hl_tls, flag.name), 0, NULL},
-
-static PyMemberDef tls_members[] = {
-    HL_TLS_FLAGS(FLAG){
-        "_write_buffer_size", T_PYSSIZET, offsetof(hl_tls, write_buffer_size), 0, NULL},
-    {"_conn_lost", T_PYSSIZET, offsetof(hl_tls, conn_lost), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
+    SIZE("_write_buffer_size", write_buffer_size),
+    SIZE("_conn_lost", conn_lost),
+    HL_TLS_OBJECTS(OBJECT) HL_TLS_FLAGS(FLAG){NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot tls_slots[] = {
@@ -296,7 +335,6 @@ static PyType_Slot tls_slots[] = {
     {Py_tp_dealloc, tls_dealloc},
     {Py_tp_methods, tls_methods},
     {Py_tp_getset, tls_getset},
-    {Py_tp_members, tls_members},
     {0, NULL},
 };
 

@@ -48,11 +48,12 @@ hl_tls_is_positive(PyObject *mark)
 int
 hl_tls_process_outgoing(hl_tls *tls)
 {
-    if (!tls->flag._ssl_writing_paused) {
+    if (!hl_tls_flag(tls, _ssl_writing_paused)) {
         if (!tls->is_drained && tls_send(tls) < 0) {
             return -1;
         }
-        if (tls->write_buffer_size == 0 && !tls->flag._app_writing_paused &&
+        if (__atomic_load_n(&tls->write_buffer_size, __ATOMIC_RELAXED) == 0 &&
+            !hl_tls_flag(tls, _app_writing_paused) &&
             hl_tls_is_positive(tls->py._outgoing_high_water)) {
             return 0;
         }
@@ -96,7 +97,7 @@ tls_keep(hl_tls *tls, const char *data, Py_ssize_t length)
     PyObject *result =
         copy != NULL ? PyObject_CallMethod(backlog, "append", "O", copy) : NULL;
     if (result != NULL) {
-        tls->write_buffer_size += length;
+        __atomic_add_fetch(&tls->write_buffer_size, length, __ATOMIC_RELAXED);
     }
     Py_XDECREF(result);
     Py_XDECREF(copy);
