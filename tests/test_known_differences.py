@@ -74,8 +74,9 @@ def test_a_cancelled_timer_leaves_the_loop_at_once():
 
 @known_difference("Scheduling")
 def test_sleeps_are_not_rounded_up_to_milliseconds():
-    """Timers wake a waiting loop to the resolution of the kernel's clock. asyncio's wait is rounded
-    up to whole milliseconds: there a sleep of 0.2 ms takes 1 ms or more."""
+    """Timers wake a waiting loop to the resolution of the kernel's clock, and where they crowd,
+    eight or more to a wake-up, within a quarter of a millisecond. asyncio's wait is rounded up to
+    whole milliseconds: there a sleep of 0.2 ms takes 1 ms or more."""
 
     def scenario(loop):
         async def shortest():

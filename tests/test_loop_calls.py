@@ -312,6 +312,28 @@ def test_timers_below_a_millisecond_are_waited_for_as_long_as_asked(loop):
     assert 0.0002 <= loop.run_until_complete(shortest(0.0002)) < 0.0008
 
 
+@pytest.mark.only_hotloop("asyncio's selector waits in whole milliseconds")
+def test_timers_that_crowd_share_their_wake_ups(loop):
+    turns, ran = [], []
+    run_once = loop._run_once
+    loop._run_once = lambda: (turns.append(1), run_once())
+
+    def run(when):
+        ran.append((when, loop.time()))
+
+    start = loop.time() + 0.005
+    deadlines = [start + 0.00001 * index for index in range(2000)]
+    for when in deadlines:
+        loop.call_at(when, run, when)
+    loop.call_at(start + 0.03, loop.stop)
+    loop.run_forever()
+    assert [when for when, _ in ran] == deadlines
+    assert all(time >= when for when, time in ran)
+    # 20 ms are 80 waits of 250 us, each followed by a turn for what came due in the one before;
+    # waits for whichever timer is next are three times as many.
+    assert len(turns) <= 200
+
+
 def test_when_returns_the_callers_number_unchanged(loop):
     for when in (5, 0.1, -3.25, 1e10, float("inf"), True):
         handle = loop.call_at(when, print)

@@ -120,7 +120,8 @@ typedef struct hl_loop {
     unsigned instance_overrides;
     unsigned int type_version; /* atomic: of the type when `overrides` was computed */
 
-    uint32_t turn_number; /* atomic: counts turns; wraps around */
+    unsigned expired_since_wait; /* timers, since the last wait for one */
+    uint32_t turn_number;        /* atomic: counts turns; wraps around */
     unsigned long
         owner; /* atomic: thread that runs the loop, 0 while it does not run */
     bool is_debug;
