@@ -34,7 +34,7 @@ SOURCE = pathlib.Path(__file__).parent / "native" / "bare_steps.c"
 SHORT, LONG = 100, 300  # turns
 ECHO_CONNECTIONS = 10
 HTTP_SERVERS = ("http", "uvicorn", "aiohttp")  # of servers.py
-ECHO_SERVERS = ("proto", "proto_in_four", "streams", "sock", "tls", *HTTP_SERVERS)
+ECHO_SERVERS = ("proto", "proto_in_four", "streams", "readline", "sock", "tls", *HTTP_SERVERS)
 ECHO_SHORT, ECHO_LONG = 1_000, 3_000  # messages
 BARE_SERVER = "C-epoll"
 
@@ -124,6 +124,8 @@ def count_echoes(messages, directory, name, kind="proto", size=1024):
     """Run a server under callgrind; return how many messages it echoed, and the count."""
     counts = pathlib.Path(directory) / f"{messages}.callgrind"
     client = ["--connections", str(ECHO_CONNECTIONS), "--size", str(size)]
+    if kind == "readline":
+        client.append("--lines")
     with load.running_server(name, kind, callgrind(counts), environment(name)) as server:
         if kind in HTTP_SERVERS:
             echoed = load.exchange_http(server, messages)
