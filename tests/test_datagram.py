@@ -21,6 +21,7 @@ from support.datagrams import (
     drain,
     in_callback,
     name_of,
+    need_pausing,
     numbers,
     until,
     waiting,
@@ -35,6 +36,7 @@ needs_ipv6 = pytest.mark.skipif(socket.AF_INET6 not in LOOPBACKS, reason="this m
 
 
 def test_an_endpoint_is_a_transport_of_asyncio(loop, endpoints):
+    need_pausing(loop)
     transport, protocol = endpoints.make(LOCALHOST)
     assert isinstance(transport, (asyncio.DatagramTransport, asyncio.Transport))
     assert type(transport).__name__ == "_SelectorDatagramTransport"
@@ -354,6 +356,8 @@ def test_nothing_is_delivered_after_abort(loop, endpoints):
 
 
 def test_pausing_keeps_the_rest(loop, endpoints):
+    need_pausing(loop)
+
     def pause(data, address):
         if int(data) % 3 == 2:
             transport.pause_reading()
@@ -375,6 +379,8 @@ def test_pausing_keeps_the_rest(loop, endpoints):
 
 
 def test_pausing_and_resuming_at_once_goes_on(loop, endpoints):
+    need_pausing(loop)
+
     def hesitate(data, address):
         transport.pause_reading()
         transport.resume_reading()
@@ -385,6 +391,7 @@ def test_pausing_and_resuming_at_once_goes_on(loop, endpoints):
 
 
 def test_what_was_kept_comes_before_what_arrives_later(loop, endpoints):
+    need_pausing(loop)
     transport, protocol = waiting(endpoints, 4, lambda *_: transport.pause_reading())
     peer = endpoints.plain()
     until(loop, lambda: protocol.received)
@@ -396,6 +403,7 @@ def test_what_was_kept_comes_before_what_arrives_later(loop, endpoints):
 
 
 def test_closing_a_paused_transport_drops_the_rest(loop, endpoints):
+    need_pausing(loop)
     transport, protocol = waiting(endpoints, 4, lambda *_: transport.pause_reading())
     until(loop, lambda: protocol.received)
     transport.close()
@@ -464,6 +472,7 @@ def test_a_failing_connection_made_does_not_stop_the_endpoint(loop, endpoints, l
 
 def test_a_dropped_endpoint_frees_what_it_kept(loop, endpoints):
     """It was paused in the middle of what it had received."""
+    need_pausing(loop)
     transport, protocol = waiting(endpoints, 5)
     protocol.on_datagram = lambda *_: protocol.transport.pause_reading()
     until(loop, lambda: protocol.received)

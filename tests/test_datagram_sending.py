@@ -22,6 +22,7 @@ from support.datagrams import (
     drain,
     in_callback,
     name_of,
+    need_pausing,
     numbers,
     until,
 )
@@ -777,6 +778,7 @@ def test_sending_after_connection_lost_is_ignored():
 
 
 def test_an_endpoint_that_is_dropped_warns_and_closes(loop):
+    need_pausing(loop)
     transport, _ = loop.run_until_complete(loop.create_datagram_endpoint(Recorder, LOCALHOST))
     transport.pause_reading()
     transport.set_protocol(asyncio.DatagramProtocol())

@@ -204,4 +204,7 @@ def unset_file(main: ModuleType) -> None:
 
 def compiled(source: str | bytes, filename: str) -> CodeType:
     """Return the code of a program, free of the __future__ imports of this file."""
-    return compile(source, filename, "exec", dont_inherit=True)
+    try:
+        return compile(source, filename, "exec", dont_inherit=True)
+    except ValueError as error:  # null bytes: a SyntaxError from later 3.11 releases on
+        raise SyntaxError(str(error)) from None
