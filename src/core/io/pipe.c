@@ -322,7 +322,7 @@ static PyMethodDef reader_methods[] = {
 static PyGetSetDef reader_getset[] = {
     HL_TRANSPORT_GETSET,
     {"_pipe",
-     hl_transport_get_object,
+     hl_get_object,
      hl_pipe_set_file,
      NULL,
      (void *)offsetof(hl_transport, sock)},

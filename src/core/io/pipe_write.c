@@ -337,7 +337,7 @@ static PyMethodDef writer_methods[] = {
 
 static PyGetSetDef writer_getset[] = {
     {"_pipe",
-     hl_transport_get_object,
+     hl_get_object,
      hl_pipe_set_file,
      NULL,
      (void *)offsetof(hl_transport, sock)},

@@ -111,18 +111,6 @@ tls_find_raw(hl_tls *tls)
     return raw != NULL ? 0 : -1;
 }
 
-/* An object, None for NULL; closure is its offset. */
-static PyObject *
-get_object(PyObject *self, void *closure)
-{
-    PyObject *value;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    value = *(PyObject **)((char *)self + (size_t)closure);
-    value = Py_NewRef(value != NULL ? value : Py_None);
-    Py_END_CRITICAL_SECTION();
-    return value;
-}
-
 /* Exchange the object at an offset; NULL deletes it. */
 static int
 set_object(PyObject *self, PyObject *value, void *closure)
@@ -303,19 +291,19 @@ static PyMethodDef tls_methods[] = {
 };
 
 #define OBJECT(name)                                                                   \
-    {#name, get_object, set_object, NULL, (void *)offsetof(hl_tls, py.name)},
+    {#name, hl_get_object, set_object, NULL, (void *)offsetof(hl_tls, py.name)},
 #define FLAG(name)                                                                     \
     {#name, get_flag, set_flag, NULL, (void *)offsetof(hl_tls, flag.name)},
 #define SIZE(name, field)                                                              \
     {name, get_size, set_size, NULL, (void *)offsetof(hl_tls, field)}
 #define PART(name, field)                                                              \
-    {name, get_object, set_part, NULL, (void *)offsetof(hl_tls, field)}
+    {name, hl_get_object, set_part, NULL, (void *)offsetof(hl_tls, field)}
 
 static PyGetSetDef tls_getset[] = {
     PART("_sslobj", sslobj),
     PART("_incoming", incoming),
     PART("_outgoing", outgoing),
-    {"_loop", get_object, set_loop, NULL, (void *)offsetof(hl_tls, loop)},
+    {"_loop", hl_get_object, set_loop, NULL, (void *)offsetof(hl_tls, loop)},
     {"_write_backlog", get_write_backlog, set_write_backlog, NULL, NULL},
     {"_has_unread",
      get_has_unread,

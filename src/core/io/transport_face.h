@@ -61,9 +61,6 @@ hl_transport_flush_own(hl_transport *transport)
                : hl_cork_flush_own(transport->loop, (PyObject *)transport);
 }
 
-/* An owned object of the struct, None for NULL; closure is its offset. */
-PyObject *hl_transport_get_object(PyObject *self, void *closure);
-
 typedef enum {
     HL_TRANSPORT_CLOSING,
     HL_TRANSPORT_PAUSED,
@@ -96,7 +93,7 @@ PyObject *hl_transport_get_buffer(PyObject *self, void *closure);
 #define HL_ASYNCIO_PROTOCOL                                                            \
     "https://docs.python.org/3/library/asyncio-protocol.html#asyncio."
 #define HL_TRANSPORT_OBJECT(name, field)                                               \
-    {name, hl_transport_get_object, NULL, NULL, (void *)offsetof(hl_transport, field)}
+    {name, hl_get_object, NULL, NULL, (void *)offsetof(hl_transport, field)}
 #define HL_TRANSPORT_FLAG(name, flag)                                                  \
     {name, hl_transport_get_flag, NULL, NULL, (void *)(size_t)(flag)}
 

@@ -39,7 +39,7 @@ hl_transport_set_protocol_method(PyObject *self, PyObject *protocol)
 PyObject *
 hl_transport_get_protocol_method(PyObject *self, PyObject *unused)
 {
-    return hl_transport_get_object(self, (void *)offsetof(hl_transport, protocol));
+    return hl_get_object(self, (void *)offsetof(hl_transport, protocol));
 }
 
 int
@@ -265,18 +265,6 @@ PyObject *
 hl_transport_get_loop(PyObject *self, void *closure)
 {
     return hl_transport_ask(self, loop_lock_held);
-}
-
-/* An object field; NULL shows as None.  closure is the offset. */
-PyObject *
-hl_transport_get_object(PyObject *self, void *closure)
-{
-    PyObject *value;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    value = *(PyObject **)((char *)self + (size_t)closure);
-    value = Py_NewRef(value != NULL ? value : Py_None);
-    Py_END_CRITICAL_SECTION();
-    return value;
 }
 
 static bool

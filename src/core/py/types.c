@@ -52,3 +52,14 @@ hl_method_function(PyTypeObject *type, const char *name, int flags)
     Py_DECREF(method);
     return function;
 }
+
+PyObject *
+hl_get_object(PyObject *self, void *closure)
+{
+    PyObject *value;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    value = *(PyObject **)((char *)self + (size_t)closure);
+    value = Py_NewRef(value != NULL ? value : Py_None);
+    Py_END_CRITICAL_SECTION();
+    return value;
+}

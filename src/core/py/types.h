@@ -21,6 +21,10 @@ int hl_import(PyObject **slot, PyObject *module, const char *name, bool is_optio
  * no such method. */
 PyCFunction hl_method_function(PyTypeObject *type, const char *name, int flags);
 
+/* A getter of an owned object of the struct, None for NULL; closure is its offset.  Takes the
+ * object's critical section. */
+PyObject *hl_get_object(PyObject *self, void *closure);
+
 /* PyObject_ClearWeakRefs for a dying object whose type has weak references: no call if there
  * are none, which is the rule. */
 static inline void

@@ -481,7 +481,7 @@ static PyGetSetDef future_getset[] = {
     {"_callbacks", hl_future_get_callbacks, NULL, NULL, NULL},
 #if !HL_STOCK_TASKS_ARE_LOCKED
     {"_cancel_message",
-     hl_locked_get_object,
+     hl_get_object,
      hl_locked_set_cancel_message,
      NULL,
      (void *)offsetof(hl_future, cancel_msg)},

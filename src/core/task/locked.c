@@ -122,16 +122,6 @@ hl_locked_uncancel(PyObject *self, PyObject *unused)
     return PyLong_FromLong(requests);
 }
 
-PyObject *
-hl_locked_get_object(PyObject *self, void *closure)
-{
-    PyObject *value;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    value = reference_or_none(*(PyObject **)((char *)self + (size_t)closure));
-    Py_END_CRITICAL_SECTION();
-    return value;
-}
-
 int
 hl_locked_set_cancel_message(PyObject *self, PyObject *value, void *closure)
 {

@@ -18,8 +18,6 @@ PyObject *hl_locked_set_name(PyObject *self, PyObject *value);
 PyObject *hl_locked_cancelling(PyObject *self, PyObject *unused);
 PyObject *hl_locked_uncancel(PyObject *self, PyObject *unused);
 
-/* An object of the struct, None for NULL; closure is its offset. */
-PyObject *hl_locked_get_object(PyObject *self, void *closure);
 int hl_locked_set_cancel_message(PyObject *self, PyObject *value, void *closure);
 
 #endif

@@ -416,12 +416,8 @@ static PyMethodDef task_methods[] = {
 
 static PyGetSetDef task_getset[] = {
 #if !HL_STOCK_TASKS_ARE_LOCKED
-    {"_coro", hl_locked_get_object, NULL, NULL, (void *)offsetof(hl_task, coro)},
-    {"_fut_waiter",
-     hl_locked_get_object,
-     NULL,
-     NULL,
-     (void *)offsetof(hl_task, fut_waiter)},
+    {"_coro", hl_get_object, NULL, NULL, (void *)offsetof(hl_task, coro)},
+    {"_fut_waiter", hl_get_object, NULL, NULL, (void *)offsetof(hl_task, fut_waiter)},
 #endif
     {NULL, NULL, NULL, NULL, NULL},
 };
