@@ -320,6 +320,23 @@ def test_an_unclosed_loop_warns_and_names_itself(loop_factory):
     assert id(ours[0].source) == identity
 
 
+def test_an_unclosed_loop_closes_itself_whatever_the_collector_takes_first(loop_factory):
+    """A full collection looks at the youngest objects before those that survived one."""
+    gc.collect()
+    loop = loop_factory()
+    gc.collect(0)
+    loop.call_later(0.001, loop.stop)
+    loop.run_forever()  # What is made for the first wait is younger than the loop.
+    loop.itself = loop
+    end = weakref.ref(loop)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del loop
+        gc.collect()
+    assert [str(w.message).split(" <")[0] for w in caught] == ["unclosed event loop"]
+    assert end() is None
+
+
 def test_a_loop_dropped_with_work_queued_frees_it(loop_factory):
     class Payload:
         pass

@@ -150,6 +150,17 @@ loop_tp_clear(PyObject *self)
     return 0;
 }
 
+/* The loop's own sockets, made for its first wait, can be in a younger generation than the loop.
+ * The collector begins with the youngest: if it saw them it would close them before the loop's
+ * own finalizer could.  They refer to nothing, so hiding them keeps no garbage alive. */
+static inline bool
+is_hidden_from_collector(const hl_loop *loop, int i)
+{
+    const PyObject *value = loop->attrs[i];
+    return (i == HL_ATTR_SSOCK || i == HL_ATTR_CSOCK) && value != NULL &&
+           Py_IS_TYPE(value, loop->state->SocketType);
+}
+
 static int
 loop_tp_traverse(PyObject *self, visitproc visit, void *arg)
 {
@@ -157,7 +168,9 @@ loop_tp_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(loop->corked);
     for (int i = 0; i < HL_ATTR_COUNT; i++) {
-        Py_VISIT(loop->attrs[i]);
+        if (!is_hidden_from_collector(loop, i)) {
+            Py_VISIT(loop->attrs[i]);
+        }
     }
     size_t place = 0;
     hl_heap_node *node;
