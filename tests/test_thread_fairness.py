@@ -12,6 +12,7 @@ plain Python in the loop's place, which the interpreter itself makes give up the
 """
 
 import asyncio
+import contextlib
 import statistics
 import sys
 import threading
@@ -206,3 +207,30 @@ def test_the_switch_interval_is_left_alone(loop_factory):
 
     assert run_beside_spinning_tasks(loop_factory, main) == before
     assert sys.getswitchinterval() == before
+
+
+def test_a_thread_that_calls_very_often_lets_the_loop_run(loop_factory):
+    """Without such room nothing runs here before the last of the calls, half a second later."""
+    count, ran, ran_by_then = 200_000, [0], []
+
+    def callback():
+        ran[0] += 1
+
+    def flood(loop):
+        for _ in range(count):
+            loop.call_soon_threadsafe(callback)
+        ran_by_then.append(ran[0])
+        loop.call_soon_threadsafe(loop.stop)
+
+    before = sys.getswitchinterval()
+    with contextlib.closing(loop_factory()) as loop:
+        thread = threading.Thread(target=flood, args=(loop,))
+        loop.call_soon(thread.start)
+        sys.setswitchinterval(60)  # What the interpreter does by itself does not count.
+        try:
+            loop.run_forever()
+        finally:
+            sys.setswitchinterval(before)
+            thread.join()
+    assert ran[0] == count
+    assert ran_by_then[0] >= 8_000

@@ -247,25 +247,30 @@ hl_api_call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     return push_call(loop, call.args, call.nargs, call.context);
 }
 
-/* Another thread called: wake the loop, and let it hand over the GIL for a while. */
 static int
-wake_after_push(hl_loop *loop)
+wake_by_method(hl_loop *loop)
 {
-    unsigned long owner = hl_loop_owner(loop);
-    if (owner != 0 && owner != hl_thread_ident()) {
-        /* Read first: a burst of calls should not take the cache line for itself. */
-        if (!__atomic_load_n(&loop->has_foreign_call, __ATOMIC_RELAXED)) {
-            __atomic_store_n(&loop->has_foreign_call, true, __ATOMIC_RELAXED);
-        }
-    }
-    if (!(loop->overrides & HL_OVERRIDE_WRITE_TO_SELF)) {
-        hl_loop_wake(loop);
-        return 0;
-    }
     PyObject *result =
         PyObject_CallMethodNoArgs((PyObject *)loop, loop->state->str._write_to_self);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
+}
+
+/* Any thread has pushed: wake the loop. */
+static int
+wake_after_push(hl_loop *loop)
+{
+    if (!(loop->overrides & HL_OVERRIDE_WRITE_TO_SELF)) {
+        hl_loop_wake(loop);
+    }
+    else if (wake_by_method(loop) < 0) {
+        return -1;
+    }
+    unsigned long owner = hl_loop_owner(loop);
+    if (owner != 0 && owner != hl_thread_ident()) {
+        hl_loop_note_foreign_call(loop);
+    }
+    return 0;
 }
 
 PyObject *

@@ -1,6 +1,8 @@
 /* Small services of loop.h: errors, waking, and which methods were replaced. */
 #include "sched/loop.h"
 
+#include <time.h>
+
 int
 hl_loop_check_open(hl_loop *loop)
 {
@@ -22,6 +24,33 @@ hl_loop_wake(hl_loop *loop)
         hl_poller_wake(&loop->poller);
     }
     hl_mutex_unlock(&loop->mutex);
+}
+
+/* After so many calls without a turn in between, the thread that calls sleeps for a moment, and
+ * the loop gets the GIL.  Otherwise it would get it after 5 ms (sys.getswitchinterval), by when
+ * tens of thousands of calls lie in memory that no cache holds. */
+enum { CALLS_IN_A_ROW = 8192, GIVING_WAY_NS = 20 * 1000 };
+
+static void
+loop_give_way(void)
+{
+    const struct timespec moment = {.tv_nsec = GIVING_WAY_NS};
+    Py_BEGIN_ALLOW_THREADS;
+    nanosleep(&moment, NULL);
+    Py_END_ALLOW_THREADS;
+}
+
+void
+hl_loop_note_foreign_call(hl_loop *loop)
+{
+    /* Read first: a burst of calls should not take the cache line for itself. */
+    if (!__atomic_load_n(&loop->has_foreign_call, __ATOMIC_RELAXED)) {
+        __atomic_store_n(&loop->has_foreign_call, true, __ATOMIC_RELAXED);
+    }
+    if (!HL_FREE_THREADED && ++loop->foreign_calls >= CALLS_IN_A_ROW) {
+        loop->foreign_calls = 0;
+        loop_give_way();
+    }
 }
 
 /* The interned name of override number i. */

@@ -141,7 +141,8 @@ typedef struct hl_loop {
     int64_t last_window_ns;   /* when the busy loop last slept for other threads */
     bool has_foreign_call;    /* atomic: another thread called since the last look */
     int64_t foreign_until_ns; /* other threads get the GIL until then: one called */
-    PyObject *current_task;   /* owned; published to asyncio, to be cleared; or NULL */
+    int foreign_calls;      /* of other threads since the last turn began; with a GIL */
+    PyObject *current_task; /* owned; published to asyncio, to be cleared; or NULL */
 
     hl_mutex mutex; /* for the inbox, and for closing what another thread may wake */
 #if HL_FREE_THREADED
@@ -239,6 +240,10 @@ int hl_loop_check_open(hl_loop *loop);
 
 /* Wake the loop if it sleeps.  Any thread. */
 void hl_loop_wake(hl_loop *loop);
+
+/* A thread that is not the loop's has pushed and woken it: let the loop hand over the GIL for a
+ * while, and have it now after very many calls. */
+void hl_loop_note_foreign_call(hl_loop *loop);
 
 /* One turn, as docs/architecture.md numbers it.  The caller owns the loop's thread.
  * Returns 0, or -1 with an exception that leaves the loop. */
