@@ -27,13 +27,13 @@ def call_soon_chain(case):
     assert left == 0
 
 
-def _run_bursts(case, *arguments):
-    """Schedule BURST callbacks with these arguments in one turn, pass after pass."""
+def _run_bursts(case, schedule):
+    """Let schedule(loop, callback) schedule BURST callbacks in one turn, pass after pass."""
     loop = case.loop
     left = case.passes
     ran = 0
 
-    def callback(*_):
+    def callback(one=None, two=None, three=None):
         nonlocal ran
         ran += 1
 
@@ -43,8 +43,7 @@ def _run_bursts(case, *arguments):
             loop.stop()
             return
         left -= 1
-        for _ in range(BURST):
-            loop.call_soon(callback, *arguments)
+        schedule(loop, callback)
         loop.call_soon(burst)
 
     loop.call_soon(burst)
@@ -56,13 +55,23 @@ def _run_bursts(case, *arguments):
 @row(operations_per_pass=BURST, floor="ctx_run")
 def call_soon_burst1000(case):
     """One of 1,000 callbacks without arguments, scheduled in one turn and run in the next."""
-    _run_bursts(case)
+
+    def schedule(loop, callback):
+        for _ in range(BURST):
+            loop.call_soon(callback)
+
+    _run_bursts(case, schedule)
 
 
 @row(operations_per_pass=BURST, floor="ctx_run")
 def call_soon_burst1000_3args(case):
     """One of 1,000 callbacks with three arguments, scheduled in one turn and run in the next."""
-    _run_bursts(case, 1, "two", 3.0)
+
+    def schedule(loop, callback):
+        for _ in range(BURST):
+            loop.call_soon(callback, 1, "two", 3.0)
+
+    _run_bursts(case, schedule)
 
 
 def _run_beside_thread(case, work):
