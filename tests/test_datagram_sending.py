@@ -488,6 +488,7 @@ def test_error_received_that_raises_on_receiving(loop, endpoints, loop_reports):
     [report] = loop_reports.take()
     assert report["message"] == "Exception in callback _SelectorDatagramTransport._read_ready()"
     assert isinstance(report["exception"], ZeroDivisionError)
+    assert report["exception"].__context__ is protocol.errors[0]
 
 
 def test_error_received_runs_in_the_context_of_sendto(loop, endpoints):

@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 import gc
 import re
+import sys
 
 import pytest
 from support.differential import (
@@ -282,6 +283,34 @@ def test_a_default_handler_that_raises_ends_as_asyncios(leave, caplog):
         return outcome_of(run_briefly, loop)
 
     assert_same_log_on_both(caplog, scenario)
+
+
+@pytest.mark.parametrize("place", PLACES, ids=place_name)
+def test_a_handler_sees_the_exception_as_the_one_being_handled(place):
+    """For traceback.print_exc() in a handler, and for the context of what it raises itself."""
+
+    def scenario(loop):
+        seen = []
+        loop.set_exception_handler(lambda loop, context: seen.append(sys.exc_info()[1]))
+        outer = ZeroDivisionError("outer")
+        try:
+            raise outer
+        except ZeroDivisionError:
+            meet(loop, place, ValueError("inner"))
+            is_outer_again = sys.exc_info()[1] is outer
+        return repr(seen), is_outer_again
+
+    assert_same_on_both(scenario)
+
+
+def test_what_leaves_through_a_handler_has_its_cause_as_context(loop):
+    loop.set_exception_handler(failing_handler(KeyboardInterrupt("from the handler")))
+    error = ValueError("of the callback")
+    loop.call_soon(throw, error)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        run_briefly(loop)
+    assert caught.value.__context__ is error
+    loop.set_exception_handler(None)
 
 
 def test_a_subclass_may_override_the_default_handler(loop_factory):

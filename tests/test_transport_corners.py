@@ -104,6 +104,36 @@ def test_a_buffered_protocol_that_raises_is_reported():
     assert len(reports) == 1
 
 
+@pytest.mark.parametrize("method", ["data_received", "pause_writing", "eof_received"])
+def test_a_handler_is_called_while_the_exception_is_handled(method):
+    """sys.exc_info() shows it, which traceback.print_exc() and logging.exception() read."""
+
+    def fail(*args):
+        raise ValueError(method)
+
+    async def scenario():
+        seen = []
+        asyncio.get_running_loop().set_exception_handler(
+            lambda loop, context: seen.append(repr(sys.exc_info()[1]))
+        )
+        protocol = Recorder()
+        setattr(protocol, method, fail)
+        async with wire(protocol) as (transport, far):
+            if method == "pause_writing":
+                transport.write(BIG)
+            elif method == "data_received":
+                far.send(b"abc")
+            else:
+                far.shutdown(socket.SHUT_WR)
+            await settle()
+            transport.abort()
+            await protocol.lost
+        return seen
+
+    seen, _ = same(scenario)
+    assert seen == [repr(ValueError(method))]
+
+
 def test_write_eof_when_the_connection_is_gone():
     """The error of shutdown() comes out of write_eof(), and the connection ends by itself."""
 

@@ -6,6 +6,7 @@
 #include "io/datagram.h"
 
 #include "io/transport_face.h"
+#include "py/error.h"
 #include "py/types.h"
 #include "sched/cork.h"
 
@@ -224,8 +225,11 @@ static int
 call_error_received(hl_transport *transport)
 {
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *result = hl_transport_call(
-        transport, hl_state_of((PyObject *)transport)->str.error_received, exception);
+    PyObject *protocol =
+        Py_NewRef(transport->protocol != NULL ? transport->protocol : Py_None);
+    PyObject *result =
+        hl_call_handling(exception, protocol, "error_received", "(O)", exception);
+    Py_DECREF(protocol);
     Py_DECREF(exception);
     Py_XDECREF(result);
     return result != NULL ? HL_DATAGRAM_FAILED : -1;

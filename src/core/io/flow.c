@@ -2,6 +2,8 @@
  * https://docs.python.org/3/library/asyncio-protocol.html#asyncio.BaseProtocol.pause_writing */
 #include "io/transport.h"
 
+#include "py/error.h"
+
 /* Call protocol.<name>(); what it raises goes to the exception handler, whose context names
  * the method.  Returns 0, or -1 if an exception must leave the loop. */
 static int
@@ -17,13 +19,14 @@ flow_call(hl_transport *transport, PyObject *name)
         return -1;
     }
     PyObject *exception = PyErr_GetRaisedException();
-    result = PyObject_CallMethod(transport->loop->state->transports,
-                                 "flow_control_failed",
-                                 "OOOO",
-                                 (PyObject *)transport->loop,
-                                 name,
-                                 exception,
-                                 (PyObject *)transport);
+    result = hl_call_handling(exception,
+                              transport->loop->state->transports,
+                              "flow_control_failed",
+                              "(OOOO)",
+                              (PyObject *)transport->loop,
+                              name,
+                              exception,
+                              (PyObject *)transport);
     Py_DECREF(exception);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;

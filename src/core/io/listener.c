@@ -49,12 +49,13 @@ accepted_failed(hl_listener *listener, hl_transport *stream)
     }
     PyObject *exception = PyErr_GetRaisedException();
     PyObject *protocol = stream->protocol != NULL ? stream->protocol : Py_None;
-    PyObject *result = PyObject_CallMethod(listener->loop->state->transports,
-                                           "accept_failed",
-                                           "OOO",
-                                           (PyObject *)listener->loop,
-                                           exception,
-                                           protocol);
+    PyObject *result = hl_call_handling(exception,
+                                        listener->loop->state->transports,
+                                        "accept_failed",
+                                        "(OOO)",
+                                        (PyObject *)listener->loop,
+                                        exception,
+                                        protocol);
     Py_DECREF(exception);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
@@ -205,14 +206,14 @@ accept_pause(hl_listener *listener, int error)
     hl_error_set(error);
     PyObject *exception = PyErr_GetRaisedException();
     int result = hl_watch_remove(listener->loop, listener->fd, HL_POLL_READ);
-    PyObject *answer = result < 0
-                           ? NULL
-                           : PyObject_CallMethod(listener->loop->state->transports,
-                                                 "accept_paused",
-                                                 "OOO",
-                                                 (PyObject *)listener->loop,
-                                                 exception,
-                                                 (PyObject *)listener);
+    PyObject *answer = result < 0 ? NULL
+                                  : hl_call_handling(exception,
+                                                     listener->loop->state->transports,
+                                                     "accept_paused",
+                                                     "(OOO)",
+                                                     (PyObject *)listener->loop,
+                                                     exception,
+                                                     (PyObject *)listener);
     Py_DECREF(exception);
     Py_XDECREF(answer);
     return answer != NULL ? 0 : -1;

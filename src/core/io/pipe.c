@@ -77,13 +77,14 @@ reader_failed(hl_transport *pipe, int error)
         hl_error_set(error);
     }
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *result = PyObject_CallMethod(pipe->loop->state->transports,
-                                           "read_pipe_failed",
-                                           "OsOO",
-                                           (PyObject *)pipe->loop,
-                                           READ_ERROR,
-                                           exception,
-                                           (PyObject *)pipe);
+    PyObject *result = hl_call_handling(exception,
+                                        pipe->loop->state->transports,
+                                        "read_pipe_failed",
+                                        "(OsOO)",
+                                        (PyObject *)pipe->loop,
+                                        READ_ERROR,
+                                        exception,
+                                        (PyObject *)pipe);
     int failed = result == NULL ? -1 : reader_end(pipe, exception);
     Py_XDECREF(result);
     Py_DECREF(exception);

@@ -38,13 +38,14 @@ writer_failed(hl_transport *pipe, int error)
 {
     hl_error_set(error);
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *result = PyObject_CallMethod(pipe->loop->state->transports,
-                                           "transport_failed",
-                                           "OsOO",
-                                           (PyObject *)pipe->loop,
-                                           WRITE_ERROR,
-                                           exception,
-                                           (PyObject *)pipe);
+    PyObject *result = hl_call_handling(exception,
+                                        pipe->loop->state->transports,
+                                        "transport_failed",
+                                        "(OsOO)",
+                                        (PyObject *)pipe->loop,
+                                        WRITE_ERROR,
+                                        exception,
+                                        (PyObject *)pipe);
     int failed = result == NULL ? -1 : writer_end(pipe, exception);
     Py_XDECREF(result);
     Py_DECREF(exception);

@@ -2,6 +2,7 @@
 #include "io/tls.h"
 
 #include "io/tls_calls.h"
+#include "py/error.h"
 #include "sched/cork.h"
 #include "task/future_callbacks.h"
 
@@ -26,11 +27,12 @@ hl_tls_fail(hl_tls *tls)
         return -1;
     }
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *result = PyObject_CallMethod((PyObject *)tls,
-                                           "_fatal_error",
-                                           "Os",
-                                           exception,
-                                           "Fatal error on SSL protocol");
+    PyObject *result = hl_call_handling(exception,
+                                        (PyObject *)tls,
+                                        "_fatal_error",
+                                        "(Os)",
+                                        exception,
+                                        "Fatal error on SSL protocol");
     Py_DECREF(exception);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;

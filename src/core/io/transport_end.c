@@ -195,13 +195,14 @@ hl_transport_fail(hl_transport *transport, const char *message)
     bool is_quiet = PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError) &&
                     !transport->is_given_up && !transport->loop->is_debug;
     if (!is_quiet && !transport->is_given_up) {
-        PyObject *result = PyObject_CallMethod(transport->loop->state->transports,
-                                               "transport_failed",
-                                               "OsOO",
-                                               (PyObject *)transport->loop,
-                                               message,
-                                               exception,
-                                               (PyObject *)transport);
+        PyObject *result = hl_call_handling(exception,
+                                            transport->loop->state->transports,
+                                            "transport_failed",
+                                            "(OsOO)",
+                                            (PyObject *)transport->loop,
+                                            message,
+                                            exception,
+                                            (PyObject *)transport);
         error = result != NULL ? 0 : -1;
         Py_XDECREF(result);
     }

@@ -76,7 +76,6 @@
     X(get_buffer)                                                                      \
     X(buffer_updated)                                                                  \
     X(datagram_received)                                                               \
-    X(error_received)                                                                  \
     X(pause_writing)                                                                   \
     X(resume_writing)                                                                  \
     X(accept)                                                                          \

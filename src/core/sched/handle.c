@@ -7,6 +7,7 @@
 
 #include "py/args.h"
 #include "py/context.h"
+#include "py/error.h"
 #include "py/types.h"
 #include "sched/handle_slots.h"
 
@@ -376,8 +377,8 @@ hl_handle_report(hl_loop *loop, PyObject *handle)
         return -1;
     }
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *result = PyObject_CallMethod(
-        loop->state->support, "handle_failed", "OO", handle, exception);
+    PyObject *result = hl_call_handling(
+        exception, loop->state->support, "handle_failed", "(OO)", handle, exception);
     Py_DECREF(exception);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
@@ -466,8 +467,8 @@ handle_run_method(PyObject *self, PyObject *unused)
             return NULL;
         }
         PyObject *exception = PyErr_GetRaisedException();
-        PyObject *result =
-            PyObject_CallMethod(state->support, "handle_failed", "OO", self, exception);
+        PyObject *result = hl_call_handling(
+            exception, state->support, "handle_failed", "(OO)", self, exception);
         Py_DECREF(exception);
         return result;
     }
