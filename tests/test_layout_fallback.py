@@ -122,6 +122,34 @@ def test_layout_of_this_python_is_known():
     assert (state, warned) == ("True None", "0")
 
 
+SECOND_INTERPRETER = """
+    import hotloop
+
+    try:
+        import _interpreters as interpreters
+    except ImportError:
+        import _xxsubinterpreters as interpreters
+
+    second = interpreters.create()
+    failure = interpreters.run_string(second, PROGRAM)
+    interpreters.destroy(second)
+    print(failure)
+"""
+
+
+@pytest.mark.timeout(60)
+def test_a_second_interpreter_works_too():
+    """On 3.11 with asyncio's own types, because there they stay those of the first interpreter."""
+    code = textwrap.dedent(SECOND_INTERPRETER).replace("PROGRAM", repr(textwrap.dedent(PROGRAM)))
+    *lines, failure = child.run_ok("-c", code).splitlines()
+    assert failure == "None"
+    if sys.version_info < (3, 12):
+        check_fallback(lines, "cancelled_exc")
+    else:
+        results, kinds, *_ = lines
+        assert (results, kinds) == ("[1, 2, 3]", "('hotloop', 'hotloop')")
+
+
 def test_build_info_names_the_layout():
     assert hotloop._core.build_info()["layout"]
     assert hotloop._core.layout_problem is None
