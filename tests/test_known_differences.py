@@ -360,6 +360,37 @@ def test_accepting_needs_no_task():
 
 
 @known_difference("Sockets")
+def test_no_delay_whatever_the_number_of_the_protocol():
+    """Connections over TCP always have `TCP_NODELAY`, so that a small write is not kept back until
+    the peer has acknowledged the one before. asyncio sets it unless the socket, or the listening
+    one, was made by the program without a protocol number, as by `socket.socket()`."""
+
+    def scenario(loop):
+        made = []
+
+        class Protocol(asyncio.Protocol):
+            def connection_made(self, transport):
+                made.append(transport)
+
+        listening = socket.socket()
+        listening.bind(("127.0.0.1", 0))
+        server = loop.run_until_complete(loop.create_server(Protocol, sock=listening))
+        with socket.create_connection(listening.getsockname()):
+            while not made:
+                run_briefly(loop)
+            sock = made[0].get_extra_info("socket")
+            option = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            made[0].abort()
+            run_briefly(loop, 3)
+        server.close()
+        loop.run_until_complete(server.wait_closed())
+        return option
+
+    theirs, ours = on_each(scenario)
+    assert not theirs and ours
+
+
+@known_difference("Sockets")
 def test_at_most_64_connections_are_accepted_in_a_turn():
     """A server accepts at most 64 connections in one turn of the loop, and the rest in the next
     ones. asyncio accepts as many as its `backlog`."""

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 
 import pytest
 from support.differential import assert_same_on_both, collect_reports, normalized, outcome_of
@@ -240,6 +241,107 @@ def test_an_accepted_socket_can_be_adopted():
         return bytes(protocol.received)
 
     assert same(scenario)[0] == b"hello"
+
+
+@pytest.mark.parametrize("debug", [False, True])
+@pytest.mark.parametrize("proto", [0, socket.IPPROTO_TCP])
+def test_accepted_sockets_show_the_protocol_of_the_listening_one(proto, debug):
+    """A socket that a program has made has none, usually; create_server() makes it for TCP."""
+
+    async def scenario(reports):
+        loop = asyncio.get_running_loop()
+        loop.set_debug(debug)
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, proto)
+        listening.bind(("127.0.0.1", 0))
+        made, factory = collected(Recorder)
+        server = await loop.create_server(factory, sock=listening)
+        with connected(listening.getsockname()):
+            await until(lambda: made and made[0].transport)
+            sock = made[0].transport.get_extra_info("socket")
+            seen = sock.family, sock.type, sock.proto, sock.gettimeout()
+            made[0].transport.abort()
+            await made[0].lost
+        server.close()
+        await server.wait_closed()
+        return seen
+
+    assert same(scenario)[0][2] == proto
+
+
+def test_a_listening_socket_that_accepts_by_itself_is_asked():
+    """A subclass may do something of its own in accept(), which a program counts on."""
+
+    class Counts(socket.socket):
+        accepted = 0
+
+        def accept(self):
+            if self.accepted == 2:
+                raise PermissionError(errno.EPERM, "two are enough")
+            answer = super().accept()
+            self.accepted += 1
+            return answer
+
+    async def scenario(reports):
+        loop = asyncio.get_running_loop()
+        listening = Counts()
+        listening.bind(("127.0.0.1", 0))
+        made, factory = collected(Recorder)
+        server = await loop.create_server(factory, sock=listening)
+        clients = [connected(listening.getsockname()) for _ in range(3)]
+        await until(lambda: len(made) == 2 and all(one.transport for one in made))
+        server.close()
+        for protocol in made:
+            protocol.transport.abort()
+            await protocol.lost
+        for client in clients:
+            client.close()
+        await server.wait_closed()
+        told = {report[1] for report in reports}
+        reports.clear()  # As many as there were turns.
+        return listening.accepted, len(made), told
+
+    accepted, connections, told = same(scenario)[0]
+    assert (accepted, connections) == (2, 2)
+    assert "PermissionError" in told.pop()
+
+
+@pytest.mark.only_hotloop("asyncio's transport of such a connection fails in its finalizer")
+@pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="needs Python 3.12: tasks that begin at once"
+)
+def test_a_server_closed_while_it_accepts_takes_no_connection_of_another(loop, loop_reports):
+    """Its number may be another listening socket's by then."""
+    loop.set_task_factory(asyncio.eager_task_factory)
+    loop.set_debug(True)  # Connections are accepted by tasks.
+    others, clients, is_reused = [], [], []
+
+    def factory():
+        fd = server.sockets[0].fileno()
+        server.close()
+        others.append(socket.create_server(("127.0.0.1", 0)))
+        others[0].setblocking(False)
+        is_reused.append(others[0].fileno() == fd)
+        clients.append(connected(others[0].getsockname()))
+        return asyncio.Protocol()
+
+    async def main():
+        nonlocal server
+        server, address = await start(factory)
+        clients.extend(connected(address) for _ in range(2))
+        await until(lambda: others)
+        await settle()
+
+    server = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # Of the connection that has no server.
+        loop.run_until_complete(main())
+        error = loop_reports.take()[-1]["exception"]
+        gc.collect()
+    accepted, _ = others[0].accept()  # Nobody else has taken it.
+    for sock in (accepted, *others, *clients):
+        sock.close()
+    assert is_reused == [True]
+    assert error.errno == errno.EBADF
 
 
 @pytest.mark.parametrize("debug", [False, True])

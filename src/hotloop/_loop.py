@@ -71,6 +71,7 @@ def _is_plain_socket(sock: Any, methods: tuple[str, ...]) -> bool:
 
 _STREAMS_USE = ("recv", "recv_into", "send", "sendmsg", "shutdown")
 _DATAGRAMS_USE = ("recvfrom", "send", "sendto")
+_LISTENERS_USE = ("accept", "_accept")
 
 
 class Server(base_events.Server):
@@ -523,6 +524,19 @@ class Loop(_core.Loop, _wakeup.SignalWakeUp):
         if type(server) is base_events.Server:
             server.__class__ = Server
             Server._adopt(server)  # type: ignore[arg-type]
+        if not _is_plain_socket(sock, _LISTENERS_USE):
+            options = {} if context is None else {"context": context}
+            super()._start_serving(  # type: ignore[misc]
+                protocol_factory,
+                sock,
+                sslcontext,
+                server,
+                backlog,
+                ssl_handshake_timeout,
+                ssl_shutdown_timeout,
+                **options,
+            )
+            return
         self._listen(
             protocol_factory,
             sock,

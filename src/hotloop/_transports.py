@@ -39,9 +39,13 @@ class _TransportSocket(trsock.TransportSocket):
         return self._real
 
 
-def adopt_socket(fd: int) -> socket.socket:
-    """Return a non-blocking socket object that owns fd from now on; fd is closed on failure."""
-    sock = socket.socket(fileno=fd)
+def adopt_socket(fd: int, proto: int) -> socket.socket:
+    """Return a non-blocking socket object that owns fd from now on; fd is closed on failure.
+
+    An accepted socket shows the number of the protocol that the listening one was made with, which
+    is often none; -1 is what the kernel says.
+    """
+    sock = socket.socket(proto=proto, fileno=fd)
     sock.setblocking(False)
     return sock
 
@@ -94,7 +98,7 @@ def water_marks(high: Any, low: Any) -> tuple[int, int]:
         low = high // 4
     if not high >= low >= 0:
         raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
-    return min(int(high), sys.maxsize), min(int(low), sys.maxsize)
+    return int(min(high, sys.maxsize)), int(min(low, sys.maxsize))
 
 
 def warn_of_lost_write() -> None:
@@ -199,6 +203,7 @@ def accept_failed(loop: Any, exception: BaseException, protocol: Any) -> None:
 def accept_by_task(
     loop: Any,
     fd: int,
+    proto: int,
     address: Any,
     listening: socket.socket,
     protocol_factory: Any,
@@ -209,7 +214,7 @@ def accept_by_task(
     context: Any,
 ) -> None:
     """Make an accepted connection by asyncio's own task: for TLS, and in debug mode."""
-    conn = adopt_socket(fd)
+    conn = adopt_socket(fd, proto)
     if address is None:
         address = conn.getpeername()
     if loop.get_debug():

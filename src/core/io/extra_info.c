@@ -23,8 +23,11 @@ PyObject *
 hl_transport_socket(hl_transport *transport)
 {
     if (transport->sock == NULL && !transport->is_lost) {
-        PyObject *sock = PyObject_CallMethod(
-            transport->loop->state->transports, "adopt_socket", "i", transport->fd);
+        PyObject *sock = PyObject_CallMethod(transport->loop->state->transports,
+                                             "adopt_socket",
+                                             "ii",
+                                             transport->fd,
+                                             transport->has_no_proto ? 0 : -1);
         if (sock == NULL || keep_socket(transport, sock) < 0) {
             return NULL;
         }
@@ -62,7 +65,9 @@ make_sockname(hl_transport *transport)
     if (transport->is_lost || !hl_address_is_known(transport->family)) {
         return name_by_socket(transport, "getsockname");
     }
-    if (getsockname(transport->fd, (struct sockaddr *)&address, &length) < 0) {
+    if (getsockname(hl_transport_descriptor(transport),
+                    (struct sockaddr *)&address,
+                    &length) < 0) {
         return Py_NewRef(Py_None);
     }
     return hl_address_object((struct sockaddr *)&address, length);

@@ -29,6 +29,7 @@ typedef struct {
     long limit;                  /* connections per event */
     int fd;                      /* of sock, which owns it */
     int family;
+    int proto;
 } hl_listener;
 
 /* -- a connection is ready to be made ------------------------------------------------------------ */
@@ -148,6 +149,7 @@ accept_plain(hl_listener *listener, int fd, const struct sockaddr *address,
         (void)hl_socket_close(fd);
         return -1;
     }
+    stream->has_no_proto = listener->proto == 0;
     PyObject *pair = accepted_prepare(listener, stream, address, length);
     if (pair == NULL) {
         Py_DECREF(stream);
@@ -172,9 +174,10 @@ accept_by_task(hl_listener *listener, int fd, const struct sockaddr *address,
     result = PyObject_CallMethod(
         listener->loop->state->transports,
         "accept_by_task",
-        "OiOOOOOOOO",
+        "OiiOOOOOOOO",
         (PyObject *)listener->loop,
         fd,
+        listener->proto,
         peer,
         listener->sock,
         listener->protocol_factory,
@@ -226,13 +229,27 @@ is_exhaustion(int error)
            error == -ENOMEM;
 }
 
+/* The descriptor for a system call: -1, which the kernel refuses with EBADF, if the socket was
+ * closed meanwhile, by a task that began at once for example. */
+static int
+listener_descriptor(const hl_listener *listener)
+{
+    const hl_state *state = listener->loop->state;
+    bool is_known = state->knows_socket_fields &&
+                    PyObject_TypeCheck(listener->sock, state->SocketType);
+    return !is_known || hl_plain_socket_fd_again(state, listener->sock) == listener->fd
+               ? listener->fd
+               : -1;
+}
+
 static int
 accept_ready(hl_listener *listener)
 {
     for (long i = 0; i < listener->limit; i++) {
         struct sockaddr_storage address;
         socklen_t length = sizeof(address);
-        int fd = hl_socket_accept(listener->fd, (struct sockaddr *)&address, &length);
+        int fd = hl_socket_accept(
+            listener_descriptor(listener), (struct sockaddr *)&address, &length);
         if (fd == -EAGAIN) {
             return 0;
         }
@@ -283,6 +300,19 @@ given(PyObject *argument)
     return argument != NULL && argument != Py_None ? Py_NewRef(argument) : NULL;
 }
 
+/* A number that the socket shows, or -1, with an exception if there was none before. */
+static int
+socket_attribute(const hl_listener *listener, const char *name)
+{
+    if (listener->fd < 0 || PyErr_Occurred()) {
+        return -1;
+    }
+    PyObject *number = PyObject_GetAttrString(listener->sock, name);
+    int value = number != NULL ? PyLong_AsInt(number) : -1;
+    Py_XDECREF(number);
+    return value;
+}
+
 static int
 listener_fill(hl_listener *listener, const hl_listener_arguments *arguments)
 {
@@ -298,10 +328,8 @@ listener_fill(hl_listener *listener, const hl_listener_arguments *arguments)
     PyObject *number = PyObject_CallMethod(listener->sock, "fileno", NULL);
     listener->fd = number != NULL ? PyLong_AsInt(number) : -1;
     Py_XDECREF(number);
-    number =
-        listener->fd >= 0 ? PyObject_GetAttrString(listener->sock, "family") : NULL;
-    listener->family = number != NULL ? PyLong_AsInt(number) : -1;
-    Py_XDECREF(number);
+    listener->family = socket_attribute(listener, "family");
+    listener->proto = socket_attribute(listener, "proto");
     long backlog = PyLong_AsLong(listener->backlog);
     if (PyErr_Occurred() || listener->context == NULL) {
         return -1;

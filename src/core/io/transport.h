@@ -101,6 +101,8 @@ typedef struct hl_transport {
     bool is_losing : 1; /* of a write pipe: connection_lost() is scheduled, or called */
     bool is_peer_ipv4 : 1;
     bool is_given_up : 1; /* connection_lost() ran, and there is no loop any more */
+    bool has_no_proto
+        : 1; /* what socket() is to be told: nothing, or what the kernel says */
 } hl_transport;
 
 _Static_assert(sizeof(hl_transport) - sizeof(PyObject) <= 128,
