@@ -596,6 +596,65 @@ def test_the_awaitable_can_be_driven_by_hand(loop, pair):
     assert stop.value.value == b"data"
 
 
+@pytest.mark.only_hotloop("asyncio's awaitable is a future, which has no close()")
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: __buffer__()")
+@pytest.mark.parametrize("method", ["__buffer__", "__release_buffer__"])
+def test_a_buffer_that_ends_the_call_it_is_for(loop, pair, method):
+    """The call has ended then, and touches the socket no more."""
+    near, far = pair
+    waiting = []
+
+    class Ends:
+        def __buffer__(self, flags):
+            self.end("__buffer__")
+            return memoryview(bytearray(4))
+
+        def __release_buffer__(self, view):
+            self.end("__release_buffer__")
+
+        def end(self, name):
+            if waiting and name == method:
+                with contextlib.suppress(BlockingIOError):
+                    near.recv(100)
+                waiting.pop().close()
+
+    async def main():
+        task = loop.create_task(loop.sock_recv_into(near, Ends()))
+        await asyncio.sleep(0)
+        waiting.append(task.get_coro().cr_await)
+        far.send(b"data")
+        await asyncio.wait([task])
+        return task.exception()
+
+    error = loop.run_until_complete(main())
+    if method == "__buffer__":
+        assert isinstance(error, RuntimeError) and str(error) == "this call has ended"
+    assert watched(loop) == 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: __buffer__()")
+def test_a_buffer_that_closes_the_socket(loop, pair):
+    """Its number may be another file's by then, which is not received from."""
+    near, _ = pair
+    others = []
+
+    class Closes:
+        def __buffer__(self, flags):
+            if not others:
+                fd = near.fileno()
+                near.close()
+                others.extend(nonblocking_pair())
+                others.sort(key=lambda other: other.fileno() != fd)
+                others[1].send(b"for another")
+            return memoryview(bytearray(20))
+
+    with pytest.raises((OSError, ValueError)):
+        loop.run_until_complete(loop.sock_recv_into(near, Closes()))
+    assert others[0].recv(20) == b"for another"
+    for other in others:
+        other.close()
+
+
 # -- cancellation ----------------------------------------------------------------------------------
 
 

@@ -491,6 +491,20 @@ def test_what_writelines_takes(pieces):
     same(scenario)
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: writelines() joined")
+@pytest.mark.parametrize("nothing", ["None", "''", "bytearray()", "memoryview(b'')"])
+def test_writelines_skips_what_is_false(nothing):
+    async def scenario(reports):
+        protocol = Recorder()
+        async with wire(protocol) as (transport, far):
+            result = outcome_of(transport.writelines, [b"a", eval(nothing), b"b"])
+            await settle()
+            return result, receive_available(far)
+
+    # As CPython's gh-155888 has mended it.
+    assert same(scenario, sys.version_info >= (3, 14, 8))[0][1] == b"ab"
+
+
 def test_many_small_writes_in_order():
     async def scenario(reports):
         client, server = Recorder(), Recorder()

@@ -443,6 +443,30 @@ def test_a_buffered_protocol_gets_every_byte(loop, contexts, size):
     loop.run_until_complete(main())
 
 
+@pytest.mark.parametrize("buffer", [b"read only", None, 5], ids=["bytes", "None", "int"])
+def test_a_buffer_that_cannot_be_filled(loop, loop_reports, contexts, buffer):
+    class Answers(Buffered):
+        is_ready = False
+
+        def get_buffer(self, sizehint):
+            return buffer if self.is_ready else super().get_buffer(sizehint)
+
+    async def main():
+        server = Answers("server")
+        async with peer_of(loop, server, *contexts) as peer:
+            server.is_ready = True
+            with contextlib.suppress(OSError):
+                await peer.write(b"abc")
+            return await server.lost
+
+    error = loop.run_until_complete(main())
+    loop_reports.take()
+    assert isinstance(error, TypeError)
+    if buffer == b"read only":
+        words = "read() argument 2 must be read-write bytes-like object, not bytes"
+        assert str(error) == words
+
+
 def test_a_protocol_may_be_exchanged_while_it_receives(loop, contexts):
     async def main():
         final = Buffered("final")

@@ -539,3 +539,151 @@ def test_connecting_to_numbers_takes_asyncios_turns():
         return log
 
     same(scenario)
+
+
+# -- the transport ends in the middle ----------------------------------------------------------
+
+
+def connected(loop, protocol):
+    """Return (transport, peer) of a connection that is made by the loop, which then stops."""
+    near, far = socket.socketpair()
+    transport, _ = loop.run_until_complete(loop.create_connection(lambda: protocol, sock=near))
+    return transport, far
+
+
+@pytest.mark.only_hotloop("asyncio's transport has no loop to report to")
+@pytest.mark.parametrize("how", ["abort", "_call_connection_lost"])
+def test_pause_writing_that_ends_the_connection_and_raises_is_reported(loop, loop_reports, how):
+    """What it raises goes to the exception handler, although the transport has no loop then."""
+
+    class Ends(asyncio.Protocol):
+        def pause_writing(self):
+            if how == "abort":
+                transport.abort()
+                loop.run_until_complete(settle())
+            else:
+                transport._call_connection_lost(None)
+            raise ValueError("after the end")
+
+    transport, far = connected(loop, Ends())
+    transport.write(BIG)
+    (report,) = loop_reports.take()
+    assert report["message"] == "protocol.pause_writing() failed"
+    assert str(report["exception"]) == "after the end"
+    assert transport.get_extra_info("socket").fileno() == -1
+    far.close()
+
+
+CALLS_AFTER_THE_END = [
+    *("write_eof", "close", "abort", "pause_reading", "resume_reading", "_start_reading"),
+    *("_read_ready", "_write_ready", "_maybe_pause_protocol", "get_write_buffer_size"),
+]
+
+
+@pytest.mark.only_hotloop("asyncio's transports raise an AttributeError of their internals")
+@pytest.mark.parametrize("kind", ["stream", "read pipe", "write pipe"])
+def test_a_connection_that_was_lost_by_hand_bears_every_call(loop, kind):
+    """Each call does nothing."""
+    if kind == "stream":
+        transport, far = connected(loop, asyncio.Protocol())
+    else:
+        reader, writer = os.pipe()
+        ends = os.fdopen(reader, "rb", 0), os.fdopen(writer, "wb", 0)
+        own, far = ends if kind == "read pipe" else ends[::-1]
+        connect = loop.connect_read_pipe if kind == "read pipe" else loop.connect_write_pipe
+        transport, _ = loop.run_until_complete(connect(asyncio.Protocol, own))
+    transport._call_connection_lost(None)
+    for name in CALLS_AFTER_THE_END:
+        if hasattr(transport, name):
+            getattr(transport, name)()
+    loop.run_until_complete(settle())
+    assert "closed" in repr(transport)
+    far.close()
+
+
+@pytest.mark.parametrize("number", ["reused", "free"])
+def test_the_end_is_not_sent_to_another_connection(number):
+    """A socket that is closed behind the transport may have left its number to another one."""
+
+    async def scenario():
+        protocol = Recorder()
+        near, far = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: protocol, sock=near)
+        fd = near.fileno()
+        near.close()
+        others = socket.socketpair() if number == "reused" else ()
+        reused = [other.fileno() == fd for other in others]
+        ended = outcome_of(transport.write_eof)
+        cut = []
+        for other in others:
+            other.setblocking(False)
+            cut.append(outcome_of(other.recv, 1))
+        transport.abort()
+        await protocol.lost
+        for sock in (far, *others):
+            sock.close()
+        return any(reused), ended, cut
+
+    (is_reused, ended, cut), reports = same(scenario)
+    assert is_reused == (number == "reused")
+    assert ended[:2] == ("raised", "OSError")
+    assert all(end[1] == "BlockingIOError" for end in cut)
+    assert reports == []
+
+
+def test_the_name_of_a_closed_socket_is_not_that_of_another_one():
+    """asyncio knows the name from the beginning; hotloop, which asks later, gives none."""
+
+    async def scenario():
+        protocol = Recorder()
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            near = socket.create_connection(listening.getsockname())
+            name = near.getsockname()
+            transport, _ = await loop.create_connection(lambda: protocol, sock=near)
+            near.close()
+            with socket.create_server(("127.0.0.2", 0)):
+                before = transport.get_extra_info("sockname")
+                transport.abort()
+                await protocol.lost
+            return before in (None, name), transport.get_extra_info("sockname") in (None, name)
+
+    assert same(scenario) == ((True, True), [])
+
+
+@pytest.mark.parametrize(
+    "buffer",
+    [b"x", "text", [0], memoryview(bytearray(9))[::2], None, 5, bytearray()],
+    ids=lambda buffer: f"{type(buffer).__name__}",
+)
+def test_a_buffer_that_cannot_be_filled(buffer):
+    """A BufferedProtocol that answers get_buffer() with it is told as on asyncio."""
+
+    class Answers(BufferedRecorder):
+        def get_buffer(self, sizehint):
+            return buffer
+
+    async def scenario():
+        protocol = Answers()
+        async with wire(protocol) as (_, far):
+            far.send(b"abc")
+            await protocol.lost
+            return protocol.log
+
+    _, reports = same(scenario)
+    assert len(reports) == 1
+
+
+def test_limits_of_writing_without_end():
+    """An infinite limit never pauses."""
+
+    async def scenario():
+        protocol = Recorder()
+        async with wire(protocol) as (transport, _):
+            transport.set_write_buffer_limits(high=float("inf"), low=0)
+            transport.write(BIG)
+            transport.set_write_buffer_limits(high=1e300, low=0.5)
+            return list(protocol.log)
+
+    assert same(scenario) == ([("", "made")], [])

@@ -409,7 +409,7 @@ send_piece(hl_transport *transport, const hl_outgoing *piece, PyObject *address)
     bool is_known = find_receiver(transport, address, &receiver);
     if (is_known && !hl_transport_is_queued(transport)) {
         int result = audit(transport, address);
-        if (result == HL_DATAGRAM_NOT_NOW) {
+        if (result == HL_DATAGRAM_NOT_NOW && !transport->is_lost) {
             return queue_piece(transport, piece, address);
         }
         if (result != HL_DATAGRAM_DONE) {

@@ -4,10 +4,9 @@
 
 #include "py/error.h"
 
-/* Call protocol.<name>(); what it raises goes to the exception handler, whose context names
- * the method.  Returns 0, or -1 if an exception must leave the loop. */
+/* What flow_call does; the loop is held, because the call may lose the transport. */
 static int
-flow_call(hl_transport *transport, PyObject *name)
+flow_call_held(hl_loop *loop, hl_transport *transport, PyObject *name)
 {
     PyObject *result = hl_transport_call(transport, name, NULL);
     if (result != NULL) {
@@ -20,16 +19,27 @@ flow_call(hl_transport *transport, PyObject *name)
     }
     PyObject *exception = PyErr_GetRaisedException();
     result = hl_call_handling(exception,
-                              transport->loop->state->transports,
+                              loop->state->transports,
                               "flow_control_failed",
                               "(OOOO)",
-                              (PyObject *)transport->loop,
+                              (PyObject *)loop,
                               name,
                               exception,
                               (PyObject *)transport);
     Py_DECREF(exception);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;
+}
+
+/* Call protocol.<name>(); what it raises goes to the exception handler, whose context names
+ * the method.  Returns 0, or -1 if an exception must leave the loop. */
+static int
+flow_call(hl_transport *transport, PyObject *name)
+{
+    hl_loop *loop = (hl_loop *)Py_NewRef((PyObject *)transport->loop);
+    int error = flow_call_held(loop, transport, name);
+    Py_DECREF((PyObject *)loop);
+    return error;
 }
 
 int

@@ -59,7 +59,7 @@ hl_pipe_set_file(PyObject *self, PyObject *value, void *closure)
 static int
 reader_end(hl_transport *pipe, PyObject *exc)
 {
-    if (pipe->conn_lost > 0) {
+    if (pipe->conn_lost > 0 || pipe->is_lost) {
         return 0;
     }
     pipe->is_closing = true;

@@ -252,13 +252,19 @@ sock_call_descriptor(const hl_sock_call *call)
     return fd < 0 ? hl_error_set(-EBADF) : fd;
 }
 
+static void
+sock_call_ended(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "this call has ended");
+}
+
 /* The one step: 1 with what is to be yielded, 0 when the call has ended, or -1. */
 static int
 sock_call_step(hl_sock_call *call, PyObject **yielded)
 {
     *yielded = NULL;
     if (call->future == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "this call has ended");
+        sock_call_ended();
         return -1;
     }
     if (((hl_future *)call->future)->state == HL_PENDING) {
@@ -267,6 +273,10 @@ sock_call_step(hl_sock_call *call, PyObject **yielded)
     int outcome = sock_call_finish_wait(call);
     if (outcome == 0) {
         outcome = call->attempt(call);
+    }
+    if (outcome == 0 && call->sock == NULL) {
+        sock_call_ended(); /* by close(), while a buffer's __buffer__() ran */
+        outcome = -1;
     }
     if (outcome == 0) {
         int fd = sock_call_descriptor(call);

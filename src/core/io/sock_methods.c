@@ -155,11 +155,19 @@ static int
 attempt_recv_into(hl_sock_call *call)
 {
     Py_buffer view;
-    int fd = hl_plain_socket_fd_again(call->loop->state, call->sock);
-    if (fd < 0 || !get_writable(call->argument, &view)) {
-        return ask_socket(call, "recv_into");
+    PyObject *buffer = Py_NewRef(call->argument); /* held: its __buffer__() may run */
+    bool is_writable = get_writable(buffer, &view);
+    Py_DECREF(buffer);
+    int fd = call->sock != NULL
+                 ? hl_plain_socket_fd_again(call->loop->state, call->sock)
+                 : -1;
+    if (is_writable && fd >= 0) {
+        return receive_into(fd, &view, &call->result);
     }
-    return receive_into(fd, &view, &call->result);
+    if (is_writable) {
+        PyBuffer_Release(&view);
+    }
+    return call->sock != NULL ? ask_socket(call, "recv_into") : 0;
 }
 
 static const hl_sock_call_kind receiving_into = {HL_POLL_READ, attempt_recv_into, NULL};
@@ -171,6 +179,10 @@ hl_sock_recv_into(hl_loop *loop, PyObject *sock, PyObject *buffer)
     int fd = begin_call(loop, sock);
     if (fd < 0 || !get_writable(buffer, &view)) {
         return not_ours(fd < 0 ? fd : -1);
+    }
+    if (hl_plain_socket_fd_again(loop->state, sock) != fd) {
+        PyBuffer_Release(&view);
+        return not_ours(-1); /* the buffer's __buffer__() has closed the socket */
     }
     PyObject *result = NULL;
     int outcome = receive_into(fd, &view, &result);
@@ -319,6 +331,7 @@ hl_sock_connect(hl_loop *loop, PyObject *sock, PyObject *address)
         return NULL;
     }
     PyObject *result = NULL;
+    fd = hl_plain_socket_fd_again(loop->state, sock); /* a hook may have closed it */
     int error =
         hl_socket_connect(fd, (const struct sockaddr *)parsed.bytes, parsed.length);
     if (error == 0) {

@@ -4,6 +4,7 @@
 #include "io/tls.h"
 #include "io/transport_face.h"
 #include "poll/socket.h"
+#include "py/args.h"
 #include "py/error.h"
 #include "py/types.h"
 #include "sched/cork.h"
@@ -11,6 +12,8 @@
 #include <errno.h>
 
 static const char READ_ERROR[] = "Fatal read error on socket transport";
+static const char GET_BUFFER_FAILED[] =
+    "Fatal error: protocol.get_buffer() call failed.";
 static const char BUFFER_UPDATED_FAILED[] =
     "Fatal error: protocol.buffer_updated() call failed.";
 
@@ -78,25 +81,27 @@ stream_read_data(hl_transport *stream)
     return 0;
 }
 
-/* Ask the protocol for a buffer.  Returns 0, or -1 with an exception. */
-static int
+/* Ask the protocol for a buffer.  Returns NULL, or what has failed, with an exception. */
+static const char *
 stream_get_buffer(hl_transport *stream, Py_buffer *view)
 {
     hl_state *state = stream->loop->state;
     PyObject *buffer =
         hl_transport_call(stream, state->str.get_buffer, state->minus_one);
     if (buffer == NULL) {
-        return -1;
+        return GET_BUFFER_FAILED;
     }
     Py_ssize_t length = PyObject_Size(buffer);
-    int error = length < 0 ? -1 : PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE);
-    Py_DECREF(buffer);
-    if (error == 0 && length == 0) {
-        PyBuffer_Release(view);
+    if (length == 0) {
         PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
-        error = -1;
     }
-    return error;
+    const char *failure = length <= 0 ? GET_BUFFER_FAILED : NULL;
+    if (failure == NULL &&
+        hl_args_get_writable(buffer, "recv_into() argument 1", view) < 0) {
+        failure = READ_ERROR;
+    }
+    Py_DECREF(buffer);
+    return failure;
 }
 
 static int
@@ -104,9 +109,9 @@ stream_read_buffered(hl_transport *stream)
 {
     Py_buffer view;
     hl_state *state = stream->loop->state;
-    if (stream_get_buffer(stream, &view) < 0) {
-        return hl_transport_fail(stream,
-                                 "Fatal error: protocol.get_buffer() call failed.");
+    const char *failure = stream_get_buffer(stream, &view);
+    if (failure != NULL) {
+        return hl_transport_fail(stream, failure);
     }
     if (stream->is_lost) {
         PyBuffer_Release(&view);

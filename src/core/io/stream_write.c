@@ -235,6 +235,18 @@ stream_write_pieces(hl_transport *stream, PyObject *pieces)
     return 0;
 }
 
+/* A memoryview of a piece; nothing of one that is false, such as an empty one, or None, as
+ * asyncio's latest.  New, or NULL. */
+static PyObject *
+view_of(PyObject *item)
+{
+    int is_true = PyObject_IsTrue(item);
+    if (is_true <= 0) {
+        return is_true < 0 ? NULL : PyBytes_FromStringAndSize(NULL, 0);
+    }
+    return PyMemoryView_FromObject(item);
+}
+
 /* Bytes stay, all else becomes a memoryview of it: refuses what is no data before anything
  * is written.  New, or NULL. */
 static PyObject *
@@ -246,7 +258,7 @@ views_of(PyObject *list)
         if (PyBytes_CheckExact(item)) {
             continue;
         }
-        PyObject *view = PyMemoryView_FromObject(item);
+        PyObject *view = view_of(item);
         if (view == NULL || PyList_SetItem(views, i, view) < 0) {
             Py_CLEAR(views);
         }
@@ -291,6 +303,14 @@ hl_stream_writelines(PyObject *self, PyObject *list)
 
 /* -- the end of our direction ------------------------------------------------------------------------- */
 
+/* Nothing follows what was sent.  Returns 0, or -1 with OSError. */
+static int
+stream_shut(hl_transport *stream)
+{
+    int error = hl_socket_shutdown_write(hl_transport_descriptor(stream));
+    return error < 0 ? hl_error_set(error) : 0;
+}
+
 static int
 write_eof_lock_held(hl_transport *stream)
 {
@@ -304,8 +324,7 @@ write_eof_lock_held(hl_transport *stream)
     if (hl_transport_is_queued(stream) || stream->is_closing) {
         return 0;
     }
-    int error = hl_socket_shutdown_write(stream->fd);
-    return error < 0 ? hl_error_set(error) : 0;
+    return stream_shut(stream);
 }
 
 PyObject *
@@ -370,8 +389,7 @@ stream_drained(hl_transport *stream)
     if (!stream->is_eof_written) {
         return 0;
     }
-    int error = hl_socket_shutdown_write(stream->fd);
-    return error < 0 ? hl_error_set(error) : 0;
+    return stream_shut(stream);
 }
 
 static int

@@ -2,6 +2,7 @@
 #include "io/tls.h"
 
 #include "io/tls_calls.h"
+#include "py/args.h"
 #include "py/error.h"
 #include "sched/cork.h"
 #include "task/future_callbacks.h"
@@ -213,7 +214,9 @@ tls_get_buffer(hl_tls *tls, Py_buffer *view)
         Py_DECREF(method);
     }
     Py_DECREF(pending);
-    int error = buffer != NULL ? PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) : -1;
+    int error = buffer != NULL && PyObject_Size(buffer) >= 0
+                    ? hl_args_get_writable(buffer, "read() argument 2", view)
+                    : -1;
     Py_XDECREF(buffer);
     return error;
 }

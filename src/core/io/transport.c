@@ -235,7 +235,7 @@ hl_transport_dealloc(PyObject *self)
 int
 hl_transport_set_protocol(hl_transport *transport, PyObject *protocol)
 {
-    const hl_state *state = transport->loop->state;
+    const hl_state *state = hl_state_of((PyObject *)transport);
     int is_buffered =
         PyObject_IsInstance(protocol, (PyObject *)state->BufferedProtocolType);
     if (is_buffered < 0) {

@@ -148,7 +148,7 @@ hl_transport_force_close(hl_transport *transport, PyObject *exc)
     if (hl_cork_flush_own(transport->loop, (PyObject *)transport) < 0) {
         return -1;
     }
-    if (transport->conn_lost > 0) {
+    if (transport->conn_lost > 0 || transport->is_lost) {
         return 0;
     }
     hl_transport_drop_queue(transport);
@@ -228,7 +228,9 @@ transport_keep_local(hl_transport *transport)
     socklen_t length = sizeof(address);
     if (!hl_address_is_known(transport->family) ||
         Py_REFCNT((PyObject *)transport) <= 1 ||
-        getsockname(transport->fd, (struct sockaddr *)&address, &length) < 0) {
+        getsockname(hl_transport_descriptor(transport),
+                    (struct sockaddr *)&address,
+                    &length) < 0) {
         return;
     }
     hl_transport_rare *rare = hl_transport_need_rare(transport);
@@ -255,6 +257,8 @@ transport_give_up(hl_transport *transport)
 {
     PyObject *loop = Py_NewRef((PyObject *)transport->loop); /* held to the end */
     transport->is_lost = true; /* before another thread can get in */
+    transport->is_closing =
+        true; /* it is not, if _call_connection_lost() was called by hand */
     int error = hl_transport_unwatch_for_good(transport);
     hl_transport_drop_queue(transport);
     transport_keep_local(transport);

@@ -136,11 +136,11 @@ make_waiter_lock_held(hl_transport *transport)
         PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
         return NULL;
     }
-    if (transport->is_given_up) {
-        PyErr_SetString(PyExc_RuntimeError, "The transport is closed");
+    if (hl_transport_flush_own(transport) < 0) {
         return NULL;
     }
-    if (hl_transport_flush_own(transport) < 0) {
+    if (transport->is_given_up) {
+        PyErr_SetString(PyExc_RuntimeError, "The transport is closed");
         return NULL;
     }
     PyObject *waiter =

@@ -144,3 +144,17 @@ hl_args_parse_init(const char *function, PyObject *args, PyObject *kwargs,
     }
     return check_required(function, names, values, required);
 }
+
+int
+hl_args_get_writable(PyObject *object, const char *where, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(object, view, PyBUF_WRITABLE) == 0) {
+        return 0;
+    }
+    PyErr_Clear(); /* TypeError or BufferError, as PyArg_Parse does */
+    PyErr_Format(PyExc_TypeError,
+                 "%s must be read-write bytes-like object, not %.50s",
+                 where,
+                 object == Py_None ? "None" : Py_TYPE(object)->tp_name);
+    return -1;
+}

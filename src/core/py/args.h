@@ -25,4 +25,8 @@ int hl_args_parse_init(const char *function, PyObject *args, PyObject *kwargs,
                        PyObject *const *names, Py_ssize_t required,
                        Py_ssize_t max_positional, PyObject **values);
 
+/* The memory of an argument to write to.  where: the argument, as PyArg_Parse names it for
+ * "w*", "recv_into() argument 1" for example.  Returns 0, or -1 with its TypeError. */
+int hl_args_get_writable(PyObject *object, const char *where, Py_buffer *view);
+
 #endif
