@@ -1,6 +1,7 @@
 /* The socket of a transport and what get_extra_info() tells: made when somebody first asks. */
 #include "io/transport_face.h"
 
+#include "poll/socket.h"
 #include "py/args.h"
 #include "sched/cork.h"
 
@@ -65,9 +66,9 @@ make_sockname(hl_transport *transport)
     if (transport->is_lost || !hl_address_is_known(transport->family)) {
         return name_by_socket(transport, "getsockname");
     }
-    if (getsockname(hl_transport_descriptor(transport),
-                    (struct sockaddr *)&address,
-                    &length) < 0) {
+    if (hl_socket_name(hl_transport_descriptor(transport),
+                       (struct sockaddr *)&address,
+                       &length) < 0) {
         return Py_NewRef(Py_None);
     }
     return hl_address_object((struct sockaddr *)&address, length);

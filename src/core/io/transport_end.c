@@ -228,9 +228,9 @@ transport_keep_local(hl_transport *transport)
     socklen_t length = sizeof(address);
     if (!hl_address_is_known(transport->family) ||
         Py_REFCNT((PyObject *)transport) <= 1 ||
-        getsockname(hl_transport_descriptor(transport),
-                    (struct sockaddr *)&address,
-                    &length) < 0) {
+        hl_socket_name(hl_transport_descriptor(transport),
+                       (struct sockaddr *)&address,
+                       &length) < 0) {
         return;
     }
     hl_transport_rare *rare = hl_transport_need_rare(transport);

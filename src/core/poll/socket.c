@@ -106,6 +106,12 @@ hl_socket_set_nodelay(int fd, int family)
 }
 
 int
+hl_socket_name(int fd, struct sockaddr *address, socklen_t *length)
+{
+    return fd < 0 || getsockname(fd, address, length) < 0 ? -1 : 0;
+}
+
+int
 hl_socket_shutdown_write(int fd)
 {
     return shutdown(fd, SHUT_WR) < 0 ? -errno : 0;

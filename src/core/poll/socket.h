@@ -32,6 +32,9 @@ int hl_socket_error(int fd);
 /* Turn Nagle's algorithm off if fd is a TCP socket; nothing otherwise. */
 void hl_socket_set_nodelay(int fd, int family);
 
+/* The local name of fd, which may be -1.  Returns 0, or -1 if it has none. */
+int hl_socket_name(int fd, struct sockaddr *address, socklen_t *length);
+
 /* End the stream in our direction.  Returns 0 or -errno. */
 int hl_socket_shutdown_write(int fd);
 
