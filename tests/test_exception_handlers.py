@@ -8,6 +8,7 @@ becomes of exceptions of the handler itself are asyncio's; most of it is compare
 import asyncio
 import contextvars
 import gc
+import logging
 import re
 import sys
 
@@ -20,6 +21,7 @@ from support.differential import (
     collect_reports,
     normalized,
     outcome_of,
+    outcome_on,
     run_briefly,
 )
 
@@ -369,6 +371,54 @@ def test_a_handler_runs_inside_the_task_that_fails_to_be_awaited(loop):
         return seen
 
     assert assert_same_on_both(scenario) == ("returned", ["main", None])
+
+
+class RefusesLoop:
+    """An awaitable that no task can wait for: the step fails, and with it what ran the step."""
+
+    _asyncio_future_blocking = True
+
+    def __await__(self):
+        yield self
+
+    def get_loop(self):
+        raise ValueError("no loop")
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_reports_and_warnings_of_steps_come_from_no_task(caplog, debug):
+    """Log records and handlers name the current task: not the one that ended or comes next."""
+
+    async def fails():
+        raise ValueError("not awaited")
+
+    async def waits():
+        await RefusesLoop()
+
+    def scenario(loop):
+        loop.set_debug(debug)
+        loop.slow_callback_duration = 0
+        failing = loop.create_task(fails(), name="fails")
+        waiting = loop.create_task(waits(), name="waits")
+        following = loop.create_task(asyncio.sleep(0), name="follows")
+        del failing
+        run_briefly(loop, 2)
+        records = [record for record in caplog.records if record.levelno >= logging.WARNING]
+        caplog.clear()
+        loop.set_exception_handler(lambda *args: None)
+        waiting.get_coro().close()
+        assert following.done() and len(records) >= 2
+        lines = [log_lines(record.getMessage())[0] for record in records]
+        lines = [re.sub(r"(?<=<)[\w.]+(?=Task)| took .*", "", line) for line in lines]
+        return [(line, getattr(r, "taskName", 0)) for line, r in zip(lines, records, strict=True)]
+
+    def of_tasks(ended):
+        kind, records = ended
+        assert kind == "returned", ended
+        return [record for record in records if "Handle" not in record[0]]
+
+    expected, actual = (outcome_on(name, scenario) for name in ("asyncio", "hotloop"))
+    assert of_tasks(actual) == of_tasks(expected)
 
 
 def test_the_reported_exception_carries_its_traceback(loop, loop_reports):

@@ -5,6 +5,7 @@ they see asyncio's, on every loop, from other threads, and at every moment of a 
 """
 
 import asyncio
+import contextvars
 import gc
 import io
 import os
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 
 import pytest
 from support import child
@@ -52,6 +54,41 @@ def test_current_task_everywhere(w):
     w.run(main())
     w.note(asyncio.current_task(w.loop))
     other.close()
+
+
+@same_as_asyncio
+def test_a_task_that_dies_with_its_step_dies_outside_of_any_task(w):
+    """Nor in the context of the task whose step comes next."""
+    where = contextvars.ContextVar("where", default="in no task")
+
+    class Finalized:
+        def __init__(self, name):
+            self.name = name
+
+        def __del__(self):
+            w.note(self.name, where.get(), asyncio.current_task(w.loop))
+
+    async def returns(name):
+        where.set(name)
+        return Finalized(name)
+
+    async def waits(name, future):
+        where.set(name)
+        await future
+
+    def start(name, coroutine):
+        weakref.finalize(w.kind.Task(coroutine, loop=w.loop), w.note, "dead", name)
+
+    future = w.kind.Future(loop=w.loop)
+    start("woken", waits("woken", future))
+    start("returns", returns("first"))
+    start("next", returns("second"))
+    w.turns(1)
+    future.set_result(Finalized("result"))
+    del future
+    start("another", returns("third"))
+    w.turns(1)
+    w.note("end")
 
 
 @same_as_asyncio

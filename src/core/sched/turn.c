@@ -289,30 +289,6 @@ turn_expire_timers(hl_loop *loop)
 
 /* -- 5. running ---------------------------------------------------------------------------- */
 
-/* Debug mode: name the handle, and log it if it takes too long. */
-static int
-turn_run_slowly(hl_loop *loop, hl_ready_entry *entry)
-{
-    double before, after;
-    if (hl_loop_time(loop, &before) < 0) {
-        return -1;
-    }
-    Py_XSETREF(loop->attrs[HL_ATTR_CURRENT_HANDLE], Py_NewRef(entry->owner));
-    int error = entry->run(loop, entry->owner, entry->argument);
-    Py_CLEAR(loop->attrs[HL_ATTR_CURRENT_HANDLE]);
-    if (error < 0 || hl_loop_time(loop, &after) < 0) {
-        return -1;
-    }
-    PyObject *result = PyObject_CallMethod(loop->state->support,
-                                           "report_slow",
-                                           "OOd",
-                                           (PyObject *)loop,
-                                           entry->owner,
-                                           after - before);
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
-}
-
 /* Send what the entry that ends held back, also if an exception leaves the loop. */
 static int
 turn_flush(hl_loop *loop, int error)
@@ -327,6 +303,36 @@ turn_flush(hl_loop *loop, int error)
     return error;
 }
 
+/* Debug mode: name the handle, and log it if it takes too long. */
+static int
+turn_run_slowly(hl_loop *loop, hl_ready_entry *entry)
+{
+    double before, after;
+    if (hl_loop_time(loop, &before) < 0) {
+        return -1;
+    }
+    Py_XSETREF(loop->attrs[HL_ATTR_CURRENT_HANDLE], Py_NewRef(entry->owner));
+    int error = entry->run(loop, entry->owner, entry->argument);
+    if (loop->corked != NULL) {
+        error = turn_flush(loop, error); /* sending is part of what takes time */
+    }
+    Py_CLEAR(loop->attrs[HL_ATTR_CURRENT_HANDLE]);
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop); /* the log record tells of it */
+    }
+    if (error < 0 || hl_loop_time(loop, &after) < 0) {
+        return -1;
+    }
+    PyObject *result = PyObject_CallMethod(loop->state->support,
+                                           "report_slow",
+                                           "OOd",
+                                           (PyObject *)loop,
+                                           entry->owner,
+                                           after - before);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
 /* Thousands of timers and of calls from threads lie all over the memory: while one runs the
  * next one is fetched. */
 static inline void
@@ -337,6 +343,30 @@ turn_prefetch_next(const hl_loop *loop)
         __builtin_prefetch(next);
         __builtin_prefetch(next + 64);
     }
+}
+
+/* A task that dies with its entry must not be found as the current one by what runs then, nor
+ * live on as that until the next step has published its own task, in whose context it would
+ * die. */
+static inline void
+turn_withdraw_dying(hl_loop *loop, PyObject *owner)
+{
+    if (loop->current_task == owner && Py_REFCNT(owner) <= 2) {
+        hl_loop_clear_current_task(loop);
+    }
+}
+
+/* Give up what an entry referred to, in asyncio's order. */
+static inline void
+turn_drop_entry(hl_loop *loop, const hl_ready_entry *entry)
+{
+    turn_withdraw_dying(loop, entry->owner);
+    if (entry->argument != NULL) {
+        Py_DECREF(entry->argument);
+        turn_withdraw_dying(loop,
+                            entry->owner); /* of which it may have been the owner */
+    }
+    Py_DECREF(entry->owner);
 }
 
 /* Run exactly the entries that are present now: what they add runs in the next turn. */
@@ -355,8 +385,7 @@ turn_run_ready(hl_loop *loop)
         if (loop->corked != NULL) {
             error = turn_flush(loop, error);
         }
-        Py_DECREF(entry.owner);
-        Py_XDECREF(entry.argument);
+        turn_drop_entry(loop, &entry);
     }
     loop->is_in_entry = was_in_entry;
     return error;

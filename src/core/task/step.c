@@ -139,6 +139,9 @@ report_failed_step(hl_loop *loop, hl_task *task, PyObject *argument, bool is_wak
         return -1;
     }
     PyObject *exception = PyErr_GetRaisedException();
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop);
+    }
     PyObject *callable =
         is_wakeup ? hl_task_wakeup_callable((PyObject *)task)
                   : hl_task_step_callable(loop->state, (PyObject *)task, argument);
