@@ -205,6 +205,21 @@ def test_there_is_no_selector_to_choose():
     assert on_each(scenario) == ((True, True), (True, False))
 
 
+@known_difference("Descriptors and signals")
+def test_the_wakeup_descriptor_in_a_run_is_the_loops():
+    """While a loop runs on the main thread, the wake-up descriptor that `signal.set_wakeup_fd()`
+    returns is the loop's, so that a signal wakes it at any moment. On asyncio it is the loop's
+    only while a handler of `loop.add_signal_handler` is set."""
+
+    async def main():
+        await asyncio.sleep(0.001)
+        descriptor = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(descriptor)
+        return descriptor == -1
+
+    assert on_each(lambda loop: loop.run_until_complete(main())) == (True, False)
+
+
 def connected_transport(loop, protocol_factory=asyncio.Protocol):
     """Return (transport, the other end) of a new connection."""
     near, far = socket.socketpair()

@@ -228,6 +228,61 @@ def test_a_foreign_wakeup_descriptor_goes_on_working(loop):
         writer.close()
 
 
+@pytest.fixture
+def wakeup_pair():
+    """The ends of a pair of sockets, of which the second can be a wake-up descriptor."""
+    reader, writer = socket.socketpair()
+    for end in (reader, writer):
+        end.setblocking(False)
+    yield reader, writer
+    reader.close()
+    writer.close()
+
+
+@pytest.mark.parametrize("is_last", ["installed", "none", "handler", "closed"])
+def test_the_wakeup_descriptor_after_a_run_is_the_last_one_set(loop, wakeup_pair, is_last):
+    """Also if that was in the run, whose own descriptor is not put over it nor the one before."""
+    _, writer = wakeup_pair
+    other = socket.dup(writer.fileno())
+
+    async def main():
+        await asyncio.sleep(0.001)
+        if is_last == "handler":
+            loop.add_signal_handler(signal.SIGUSR1, print)
+            loop.remove_signal_handler(signal.SIGUSR1)
+        elif is_last == "closed":
+            os.close(other)
+        else:
+            signal.set_wakeup_fd(writer.fileno() if is_last == "installed" else -1)
+
+    signal.set_wakeup_fd(other)
+    loop.run_until_complete(main())
+    now = signal.set_wakeup_fd(-1)
+    if is_last == "installed":
+        assert now == writer.fileno()
+    elif is_last != "closed":  # asyncio leaves one that is closed.
+        assert now == -1
+    if is_last != "closed":
+        os.close(other)
+
+
+def test_a_loop_that_may_not_remove_its_handlers_is_closed_nevertheless(loop_factory):
+    """close() in another thread raises, but what it could close is closed."""
+    loop = loop_factory()
+    loop.add_signal_handler(signal.SIGUSR1, print)
+    loop.run_until_complete(loop.run_in_executor(None, int))
+    loop.call_soon(print)
+    outcomes = []
+    thread = threading.Thread(target=lambda: outcomes.append(outcome_of(loop.close)))
+    thread.start()
+    thread.join()
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    (outcome,) = outcomes
+    assert outcome[:2] == ("raised", "ValueError"), outcome
+    assert loop.is_closed() and not loop._ready and loop._default_executor is None
+
+
 def test_plain_signal_handlers_run_while_the_loop_waits(loop):
     """A handler of signal.signal runs although the loop sleeps with nothing else to do."""
     ran = []

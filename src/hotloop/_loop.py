@@ -582,8 +582,13 @@ class Loop(_core.Loop, _wakeup.SignalWakeUp):
             return
         if self.get_debug():
             base_events.logger.debug("Close %r", self)  # type: ignore[attr-defined]
-        if self._has_signal_handlers:
-            self._remove_signal_handlers()
+        try:
+            if self._has_signal_handlers:
+                self._remove_signal_handlers()
+        finally:  # In another thread than the main one it is refused.
+            self._close_everything()
+
+    def _close_everything(self) -> None:
         self._close_self_pipe()
         _subprocess.forget_children(self)
         self._drop_work()

@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def _put_back(wakeup_fd: int) -> int:
+    """Make that the interpreter's wake-up descriptor again; return which one it replaces."""
+    try:
+        return signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=wakeup_fd >= 0)
+    except (OSError, ValueError):
+        return signal.set_wakeup_fd(-1)  # its owner has closed it, or made it blocking
+
+
 class SignalWakeUp(asyncio.SelectorEventLoop):
     """What the core and asyncio call around the waits of a loop; for hotloop.Loop only."""
 
@@ -90,10 +98,14 @@ class SignalWakeUp(asyncio.SelectorEventLoop):
 
     def _after_block(self) -> None:
         """Give the wake-up descriptor back at the end of a run that used it."""
-        if self._borrowed_wakeup:
-            foreign = self._forget_wakeup()
-            if not self._has_signal_handlers:
-                signal.set_wakeup_fd(foreign, warn_on_full_buffer=foreign >= 0)
+        if not self._borrowed_wakeup:
+            return
+        foreign = self._forget_wakeup()
+        if self._has_signal_handlers:
+            return
+        installed = _put_back(foreign)
+        if installed != self._wakeup_fd():
+            _put_back(installed)  # somebody has set another during the run
 
     def _forget_self_pipe(self) -> None:
         """In a forked child: drop the pair shared with the parent, by number only."""
@@ -106,4 +118,4 @@ class SignalWakeUp(asyncio.SelectorEventLoop):
             self._make_self_pipe()
             foreign = self._wakeup_fd()
         if is_installed:
-            signal.set_wakeup_fd(foreign, warn_on_full_buffer=foreign >= 0)
+            _put_back(foreign)
