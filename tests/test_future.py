@@ -449,11 +449,28 @@ def test_callback_context(w):
     variable.set("later")
     future.add_done_callback(seen, context=context)
     future.add_done_callback(seen)
-    variable.reset(token)
+    future.add_done_callback(seen, context=None)
+    variable.set("when done")
     future.set_result(1)
     future.add_done_callback(seen)
     future.add_done_callback(seen, context=context)
+    future.add_done_callback(seen, context=None)
+    variable.reset(token)
     w.turns(1)
+
+
+@same_as_asyncio
+def test_a_subclass_hands_on_the_context_that_nobody_gave(w):
+    class Own(w.kind.Future):
+        def add_done_callback(self, fn, *, context=None):
+            super().add_done_callback(lambda future: fn(self), context=context)
+
+    future = Own(loop=w.loop)
+    w.note(future._callbacks)
+    future.add_done_callback(w.callback("first"))
+    future.add_done_callback(w.callback("second"))
+    w.loop.call_soon(future.set_result, 1)
+    w.note(w.run(asyncio.wait_for(future, 10)))
 
 
 @same_as_asyncio

@@ -17,8 +17,10 @@ hl_call_soon(hl_state *state, PyObject *loop, PyObject *callback, PyObject *argu
 {
     hl_loop *native = hl_loop_cast(state, loop);
     if (native != NULL && hl_loop_is_direct(native)) {
+        /* None, which add_done_callback() may have been given, means the context of now. */
+        PyObject *own_context = context != Py_None ? context : NULL;
         PyObject *handle = hl_handle_new_queued(
-            native, callback, &argument, argument != NULL, context);
+            native, callback, &argument, argument != NULL, own_context);
         return handle != NULL ? hl_loop_push(native, hl_handle_run, handle, NULL) : -1;
     }
     PyObject *stack[4] = {loop, callback};
