@@ -716,7 +716,8 @@ def test_a_handler_of_sigchld_beside_it():
 if HAS_WATCHERS:
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-    def test_a_child_watcher_of_the_program_is_used(loop):
+    @pytest.mark.parametrize("where", ["in the policy", "found by the policy"])
+    def test_a_child_watcher_of_the_program_is_used(loop, where):
         class Watcher(unix_events.ThreadedChildWatcher):
             watched = 0
 
@@ -724,13 +725,22 @@ if HAS_WATCHERS:
                 self.watched += 1
                 super().add_child_handler(*args)
 
+        class Policy(asyncio.DefaultEventLoopPolicy):
+            def get_child_watcher(self):
+                return watcher
+
         watcher = Watcher()
 
         async def scenario():
             process = await sh("exit 3")
             return await process.wait()
 
-        with mock.patch.object(asyncio.get_event_loop_policy(), "_watcher", watcher):
+        patched = (
+            mock.patch.object(asyncio.get_event_loop_policy(), "_watcher", watcher)
+            if where == "in the policy"
+            else mock.patch("asyncio.events._event_loop_policy", Policy())
+        )
+        with patched:
             assert loop.run_until_complete(scenario()) == 3
         assert watcher.watched == 1
         for thread in threading.enumerate():

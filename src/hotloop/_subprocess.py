@@ -231,10 +231,17 @@ class _UnixSubprocessTransport(unix_events._UnixSubprocessTransport):  # type: i
 
 
 def has_watcher_of_its_own() -> bool:
-    """Tell whether the program has set a child watcher that does what asyncio's defaults do not."""
+    """Tell whether the program has set a child watcher that does what asyncio's defaults do not.
+
+    So it has, too, if its policy has a way of its own to find one.
+    """
     if sys.version_info >= (3, 14):
         return False
     policy = getattr(events, "_event_loop_policy", None)
+    find = getattr(type(policy), "get_child_watcher", None)
+    policies = (events.AbstractEventLoopPolicy, unix_events.DefaultEventLoopPolicy)
+    if find is not None and all(find is not known.get_child_watcher for known in policies):
+        return True
     watcher = getattr(policy, "_watcher", None)
     defaults = (unix_events.ThreadedChildWatcher, unix_events.PidfdChildWatcher)
     return watcher is not None and type(watcher) not in defaults
