@@ -487,6 +487,30 @@ def test_a_protocol_may_be_exchanged_while_it_receives(loop, contexts):
     loop.run_until_complete(main())
 
 
+def test_closing_before_all_is_read_leaves_nothing_to_send(loop, contexts):
+    """The message of the end is sent although the data behind makes it an error."""
+    left = []
+
+    class Closes(Buffered):
+        def get_buffer(self, sizehint):
+            return bytearray(64 if self.transport.is_closing() else 1000)
+
+        def buffer_updated(self, nbytes):
+            tls = self.transport._ssl_protocol
+            self.transport.close()
+            loop.call_soon(lambda: left.append(tls._outgoing.pending))
+
+    async def main():
+        server = Closes("server")
+        async with peer_of(loop, server, *contexts) as peer:
+            with contextlib.suppress(OSError, ssl.SSLError):
+                await peer.write(CONTENT[:400_000])
+            await server.lost
+
+    loop.run_until_complete(main())
+    assert left and not any(left)
+
+
 @pytest.mark.parametrize("call", ["data", "get_buffer", "eof"])
 def test_a_protocol_that_raises_loses_the_connection(loop, loop_reports, contexts, call):
     error = ZeroDivisionError("in the protocol")

@@ -43,13 +43,20 @@ hl_tls_is_positive(PyObject *mark)
            PyObject_IsTrue(mark) == 1;
 }
 
+/* Whether nothing can wait in `outgoing`.  What ends a connection puts something there, too. */
+static bool
+is_drained(const hl_tls *tls)
+{
+    return tls->is_drained && tls->py._state == tls->state->tls_wrapped;
+}
+
 /* asyncio's _control_app_writing() does nothing while nothing is kept back and the program was
  * not paused. */
 int
 hl_tls_process_outgoing(hl_tls *tls)
 {
     if (!hl_tls_flag(tls, _ssl_writing_paused)) {
-        if (!tls->is_drained && tls_send(tls) < 0) {
+        if (!is_drained(tls) && tls_send(tls) < 0) {
             return -1;
         }
         if (__atomic_load_n(&tls->write_buffer_size, __ATOMIC_RELAXED) == 0 &&
