@@ -505,6 +505,54 @@ def test_writelines_skips_what_is_false(nothing):
     assert same(scenario, sys.version_info >= (3, 14, 8))[0][1] == b"ab"
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: writelines() joined")
+def test_writelines_sends_what_is_queued_at_once():
+    """asyncio tries to, however much waits, and may resume the protocol in the call."""
+
+    async def scenario(reports):
+        protocol = Recorder()
+        async with wire(protocol) as (transport, far):
+            transport.set_write_buffer_limits(high=len(BIG), low=len(BIG) - 1)
+            transport.write(BIG)
+            transport.write(BIG)
+            received = receive_available(far)
+            while transport.get_write_buffer_size() > len(BIG):
+                transport._write_ready()
+                received += receive_available(far)
+            size = transport.get_write_buffer_size()
+            transport.writelines([b"x", b"", bytearray(b"y")])
+            is_less = transport.get_write_buffer_size() < size
+            log = list(protocol.log)
+            while transport.get_write_buffer_size():
+                await settle()
+                received += receive_available(far)
+            received += receive_available(far)
+            return is_less, log, received == BIG + BIG + b"xy"
+
+    is_less, log, is_whole = same(scenario)[0]
+    assert is_less and is_whole
+    assert [call for _, call in log] == ["made", "pause", "resume"]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: writelines() joined")
+@pytest.mark.parametrize("is_queued", [False, True], ids=["idle", "queued"])
+def test_writelines_with_a_piece_that_is_scattered(is_queued):
+    async def scenario(reports):
+        protocol = Recorder()
+        async with wire(protocol) as (transport, far):
+            if is_queued:
+                transport.write(BIG)
+            result = outcome_of(transport.writelines, [b"1", memoryview(b"abcd")[::2], b"2"])
+            closing = transport.is_closing()
+            received = receive_available(far)
+            await protocol.lost
+            return result, closing, received != b"", protocol.log
+
+    result, closing, was_sent, _ = same(scenario)[0]
+    assert result == ("returned", None) and closing
+    assert was_sent == is_queued
+
+
 def test_many_small_writes_in_order():
     async def scenario(reports):
         client, server = Recorder(), Recorder()
@@ -714,6 +762,19 @@ def test_write_through_can_be_asked_for():
     loop = hotloop.new_event_loop()
     loop.write_through = True
     assert first_bytes(loop) == b"x"
+
+
+@pytest.mark.only_hotloop("asyncio always writes through")
+def test_write_through_from_the_middle_on_keeps_the_order(loop):
+    async def scenario():
+        async with wire(Recorder()) as (transport, far):
+            transport.write(b"1")
+            loop.write_through = True
+            transport.write(b"2")
+            transport.writelines([b"3", b"4"])
+            return receive_available(far)
+
+    assert loop.run_until_complete(scenario()) == b"1234"
 
 
 def test_write_through_by_the_environment(monkeypatch):

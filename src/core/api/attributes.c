@@ -2,6 +2,7 @@
  * programs read on a loop, with asyncio's defaults. */
 #include "api/attributes.h"
 
+#include "sched/cork.h"
 #include "sched/handle.h"
 #include "sched/inbox.h"
 #include "sched/loop.h"
@@ -133,6 +134,13 @@ set_flag(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+/* What is held back goes first, before what will not be. */
+static int
+set_write_through(PyObject *self, PyObject *value, void *closure)
+{
+    return set_flag(self, value, closure) < 0 ? -1 : hl_cork_flush((hl_loop *)self);
+}
+
 /* asyncio's loop owns one watched descriptor from its creation to its close; ours, which
  * makes it later, counts it from the start too. */
 static PyObject *
@@ -253,8 +261,8 @@ get_scheduled(PyObject *self, void *closure)
 
 #define PLAIN(variable, name)                                                          \
     {name, get_attribute, set_attribute, NULL, (void *)&(variable)}
-#define FLAG(name, field, doc)                                                         \
-    {name, get_flag, set_flag, doc, (void *)offsetof(hl_loop, field)}
+#define FLAG(name, field)                                                              \
+    {name, get_flag, set_flag, NULL, (void *)offsetof(hl_loop, field)}
 
 PyGetSetDef hl_loop_getset[] = {
     PLAIN(default_executor, "_default_executor"),
@@ -282,17 +290,19 @@ PyGetSetDef hl_loop_getset[] = {
     PLAIN(watcher, "_watcher"),
 #endif
     PLAIN(old_hooks, "_old_agen_hooks"),
-    FLAG("_debug", is_debug, NULL),
-    FLAG("_closed", is_closed, NULL),
-    FLAG("_stopping", is_stopping, NULL),
-    FLAG("_has_signal_handlers", has_signal_handlers, NULL),
-    FLAG("_internal_watched", is_internal_watched, NULL),
-    FLAG("_has_own_attributes", has_own_attributes, NULL),
-    FLAG(
-        "write_through", is_writing_through,
-        "True: every write of a transport goes to the kernel at once.  False (the default\n"
-        "unless HOTLOOP_WRITE_THROUGH=1 is in the environment): what a callback writes\n"
-        "goes out when the callback ends."),
+    FLAG("_debug", is_debug),
+    FLAG("_closed", is_closed),
+    FLAG("_stopping", is_stopping),
+    FLAG("_has_signal_handlers", has_signal_handlers),
+    FLAG("_internal_watched", is_internal_watched),
+    FLAG("_has_own_attributes", has_own_attributes),
+    {"write_through",
+     get_flag,
+     set_write_through,
+     "True: every write of a transport goes to the kernel at once.  False (the default\n"
+     "unless HOTLOOP_WRITE_THROUGH=1 is in the environment): what a callback writes\n"
+     "goes out when the callback ends.",
+     (void *)offsetof(hl_loop, is_writing_through)},
     {"_thread_id", get_thread_id, set_thread_id, NULL, NULL},
     {"_ready", get_ready, NULL, NULL, NULL},
     {"_scheduled", get_scheduled, NULL, NULL, NULL},

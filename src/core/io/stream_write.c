@@ -21,6 +21,8 @@
 /* A write of this size, or as many bytes together, gains nothing by waiting. */
 enum { CORK_LIMIT = 32 * 1024 };
 
+static int stream_write_queued(hl_transport *stream);
+
 static const char WRITE_ERROR[] = "Fatal write error on socket transport";
 
 /* -- held back ------------------------------------------------------------------------------------- */
@@ -266,6 +268,61 @@ views_of(PyObject *list)
     return views;
 }
 
+/* Returns 0, or -1 with BufferError if a piece is a memoryview that cannot be sent. */
+static int
+check_pieces(PyObject *pieces)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
+        hl_outgoing piece;
+        if (hl_outgoing_open(&piece, PyList_GET_ITEM(pieces, i)) < 0) {
+            return -1;
+        }
+        hl_outgoing_close(&piece);
+    }
+    return 0;
+}
+
+static int
+stream_queue_pieces(hl_transport *stream, PyObject *pieces)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
+        hl_outgoing piece;
+        const char *data;
+        if (hl_outgoing_open(&piece, PyList_GET_ITEM(pieces, i)) < 0) {
+            return -1;
+        }
+        PyObject *owner = piece.length > 0 ? hl_outgoing_keep(&piece, 0, &data) : NULL;
+        int error = piece.length == 0 ? 0
+                    : owner == NULL
+                        ? -1
+                        : hl_transport_queue(stream, owner, data, piece.length);
+        hl_outgoing_close(&piece);
+        if (error < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* Where nothing is held back, what is queued is sent at once with what is added, as by
+ * asyncio. */
+static int
+stream_send_pieces(hl_transport *stream, PyObject *pieces)
+{
+    if (hl_cork_flush(stream->loop) < 0) {
+        return -1;
+    }
+    if (stream->conn_lost > 0 || stream->is_lost) {
+        return 0; /* another protocol has ended us */
+    }
+    if (stream_queue_pieces(stream, pieces) < 0 || stream_write_queued(stream) < 0) {
+        return -1;
+    }
+    return stream->conn_lost == 0 && !stream->is_lost && hl_transport_is_queued(stream)
+               ? hl_transport_wait_for_room(stream)
+               : 0;
+}
+
 static int
 stream_write_list(hl_transport *stream, PyObject *list)
 {
@@ -273,8 +330,23 @@ stream_write_list(hl_transport *stream, PyObject *list)
         return hl_transport_note_lost_write(stream);
     }
     PyObject *views = views_of(list);
-    int error = views != NULL ? stream_write_pieces(stream, views) : -1;
-    Py_XDECREF(views);
+    if (views == NULL) {
+        return -1;
+    }
+    int error;
+    if (stream->conn_lost > 0 || stream->is_lost) {
+        error = 0; /* the list has ended us */
+    }
+    else if (check_pieces(views) < 0) {
+        error = hl_transport_fail(stream, WRITE_ERROR);
+    }
+    else if (hl_transport_is_queued(stream) || !hl_cork_is_possible(stream->loop)) {
+        error = stream_send_pieces(stream, views);
+    }
+    else {
+        error = stream_write_pieces(stream, views);
+    }
+    Py_DECREF(views);
     return error;
 }
 
