@@ -11,6 +11,7 @@ import contextvars
 import gc
 import re
 import sys
+import threading
 import types
 import weakref
 
@@ -695,6 +696,26 @@ def test_reinitialized_while_running_and_cancelled(own):
     run_turns(own, 3)
     assert task.cancelled()
     assert gate.cancelled()
+
+
+def test_a_scheduled_task_that_cannot_be_initialised_again(own):
+    """In a thread without a loop; asyncio's then has none to be scheduled on."""
+
+    async def body():
+        await asyncio.sleep(0)
+        return "done"
+
+    def initialize():
+        other = body()
+        with contextlib.suppress(RuntimeError):
+            task.__init__(other)
+        other.close()
+
+    task = hotloop.Task(body(), loop=own)
+    thread = threading.Thread(target=initialize)
+    thread.start()
+    thread.join()
+    assert own.run_until_complete(task) == "done"
 
 
 def test_contexts_that_are_none_of_ours(own):

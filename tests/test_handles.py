@@ -192,6 +192,17 @@ def outcome(classes, factory, expression, debug):
         loop.close()
 
 
+@pytest.mark.parametrize("name", ["_callback", "_args"])
+@pytest.mark.parametrize("args", [(), (1,), (1, 2)], ids=len)
+def test_a_scheduled_handle_that_has_lost_an_attribute(loop, name, args):
+    """An error of the callback is reported with callback and arguments: without, it gets out."""
+    handle = loop.call_soon(print, *args)
+    delattr(handle, name)
+    with pytest.raises(AttributeError, match=name):
+        run_briefly(loop)
+    run_briefly(loop)
+
+
 @pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
 @pytest.mark.parametrize("expression", MAKING + LOOKING + COMPARING)
 def test_handles_are_made_shown_and_compared_as_asyncios(expression, debug):

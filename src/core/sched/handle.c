@@ -289,17 +289,21 @@ handle_call(hl_handle *handle, bool is_by_loop)
     if (is_cancelled && is_by_loop) {
         result = Py_NewRef(Py_None);
     }
+    else if (callback == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_callback"); /* deleted */
+        result = NULL;
+    }
     else if (is_single) {
         PyObject *const stack[] = {NULL, args};
         result = PyObject_Vectorcall(
             callback, stack + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     }
-    else if (args != NULL && PyTuple_CheckExact(args) && callback != NULL) {
+    else if (args != NULL && PyTuple_CheckExact(args)) {
         result = PyObject_Vectorcall(
             callback, &PyTuple_GET_ITEM(args, 0), (size_t)PyTuple_GET_SIZE(args), NULL);
     }
     else {
-        /* __new__ without __init__, or arguments that are any iterable. */
+        /* Arguments that were deleted, or that are any iterable. */
         PyObject *tuple = args != NULL ? PySequence_Tuple(args) : NULL;
         if (tuple == NULL && !PyErr_Occurred()) {
             PyErr_SetString(PyExc_AttributeError, "_args");

@@ -58,16 +58,17 @@ hl_future_init(hl_state *state, hl_future *future, PyObject *loop)
         return -1;
     }
 #endif
-    hl_future_drop_fields(future);
-    future->state = HL_PENDING;
-    future->log_tb = 0;
-    future->blocking = 0;
+    /* Before anything is dropped: a task that is initialised again may be scheduled. */
     PyObject *owner =
         loop == NULL || loop == Py_None ? current_loop(state) : Py_NewRef(loop);
     if (owner == NULL) {
         return -1;
     }
-    future->loop = owner;
+    hl_future_drop_fields(future);
+    future->state = HL_PENDING;
+    future->log_tb = 0;
+    future->blocking = 0;
+    Py_XSETREF(future->loop, owner); /* dropping them ran code */
     int is_debug = future_is_debug(state, owner);
     if (is_debug < 0) {
         return -1;
