@@ -363,6 +363,17 @@ def test_data_of_a_wrong_type(data):
     same(scenario)
 
 
+@pytest.mark.parametrize("name", ["is_reading", "pause_reading", "resume_reading"])
+def test_a_pipe_for_writing_cannot_read(name):
+    async def scenario(loop):
+        async with writer(loop) as (transport, _, _):
+            with pytest.raises(NotImplementedError):
+                getattr(transport, name)()
+            return isinstance(transport, asyncio.ReadTransport)
+
+    same(scenario)
+
+
 def test_a_full_pipe_pauses_the_protocol_and_goes_on():
     async def scenario(loop):
         async with writer(loop) as (transport, protocol, far):

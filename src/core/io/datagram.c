@@ -480,6 +480,7 @@ get_queue_size(PyObject *self, void *closure)
 }
 
 static PyMethodDef datagram_methods[] = {
+    HL_TRANSPORT_READING_METHODS,
     {"sendto",
      HL_FASTCALL(hl_datagram_sendto),
      METH_FASTCALL | METH_KEYWORDS,

@@ -308,6 +308,7 @@ hl_pipe_make_writer(hl_loop *loop, const hl_transport_arguments *arguments)
 
 static PyMethodDef reader_methods[] = {
     HL_TRANSPORT_METHODS,
+    HL_TRANSPORT_READING_METHODS,
     {"close",
      reader_close,
      METH_NOARGS,

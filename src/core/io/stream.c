@@ -234,6 +234,7 @@ stream_can_write_eof(PyObject *self, PyObject *unused)
 }
 
 static PyMethodDef stream_methods[] = {
+    HL_TRANSPORT_READING_METHODS,
     {"_read_ready",
      stream_read_ready,
      METH_NOARGS,

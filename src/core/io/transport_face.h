@@ -121,18 +121,6 @@ PyObject *hl_transport_get_buffer(PyObject *self, void *closure);
                             hl_transport_get_protocol_method,                             \
                             "Return the current protocol.",                               \
                             "BaseTransport.get_protocol"),                                \
-        HL_TRANSPORT_METHOD("is_reading",                                                 \
-                            hl_transport_is_reading_method,                               \
-                            "Return True if the transport receives.",                     \
-                            "ReadTransport.is_reading"),                                  \
-        HL_TRANSPORT_METHOD("pause_reading",                                              \
-                            hl_transport_pause_reading_method,                            \
-                            "Receive nothing until resume_reading().",                    \
-                            "ReadTransport.pause_reading"),                               \
-        HL_TRANSPORT_METHOD("resume_reading",                                             \
-                            hl_transport_resume_reading_method,                           \
-                            "Receive again.",                                             \
-                            "ReadTransport.resume_reading"),                              \
         HL_TRANSPORT_METHOD("is_closing",                                                 \
                             hl_transport_is_closing_method,                               \
                             "Return True if the transport is closed or closing.",         \
@@ -146,6 +134,21 @@ PyObject *hl_transport_get_buffer(PyObject *self, void *closure);
          METH_O,                                                                          \
          "_call_connection_lost($self, exc, /)\n--\n\n"                                   \
          "Tell the protocol, and give the descriptor up."}
+
+/* The methods of transports that receive; on others asyncio's own raise NotImplementedError. */
+#define HL_TRANSPORT_READING_METHODS                                                   \
+    HL_TRANSPORT_METHOD("is_reading",                                                  \
+                        hl_transport_is_reading_method,                                \
+                        "Return True if the transport receives.",                      \
+                        "ReadTransport.is_reading"),                                   \
+        HL_TRANSPORT_METHOD("pause_reading",                                           \
+                            hl_transport_pause_reading_method,                         \
+                            "Receive nothing until resume_reading().",                 \
+                            "ReadTransport.pause_reading"),                            \
+        HL_TRANSPORT_METHOD("resume_reading",                                          \
+                            hl_transport_resume_reading_method,                        \
+                            "Receive again.",                                          \
+                            "ReadTransport.resume_reading")
 
 #define HL_TRANSPORT_GETSET                                                            \
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},        \
