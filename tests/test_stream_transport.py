@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import logging
 import os
 import socket
 import struct
@@ -551,6 +552,57 @@ def test_writelines_with_a_piece_that_is_scattered(is_queued):
     result, closing, was_sent, _ = same(scenario)[0]
     assert result == ("returned", None) and closing
     assert was_sent == is_queued
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: writelines() joined")
+def test_what_pause_writing_writes_comes_behind_all_lines():
+    async def scenario(reports):
+        protocol = Recorder(pause=lambda self: self.transport.write(b"nested"))
+        async with wire(protocol) as (transport, far):
+            transport.writelines([BIG, b"second", b"third"])
+            received = receive_available(far)
+            while transport.get_write_buffer_size():
+                await settle()
+                received += receive_available(far)
+            return (received + receive_available(far))[len(BIG) :]
+
+    # Earlier versions do not pause here.
+    assert same(scenario, sys.version_info >= (3, 14))[0] == b"secondthirdnested"
+
+
+def test_a_log_that_is_written_while_another_write_fails():
+    """Each of three connections gets its own bytes, in whatever write the others are flushed."""
+
+    async def scenario(reports):
+        asyncio.get_running_loop().set_debug(True)
+        async with (
+            wire(Recorder()) as (transport, far),
+            wire(Recorder()) as (broken, gone),
+            wire(Recorder()) as (log, far_log),
+        ):
+
+            class Sends(logging.Handler):
+                def emit(self, record):
+                    if "Fatal write error" in record.msg % record.args:
+                        log.write(b"failed")
+
+            logger, handler = logging.getLogger("asyncio"), Sends()
+            level = logger.level
+            logger.addHandler(handler)
+            logger.setLevel(logging.DEBUG)
+            logger.propagate = False  # pytest would keep the transports.
+            try:
+                gone.close()
+                broken.write(b"x")
+                transport.write(b"data")
+                await settle()
+            finally:
+                logger.propagate = True
+                logger.setLevel(level)
+                logger.removeHandler(handler)
+            return receive_available(far), receive_available(far_log)
+
+    assert same(scenario)[0] == (b"data", b"failed")
 
 
 def test_many_small_writes_in_order():

@@ -391,14 +391,13 @@ send_past_cork(hl_transport *transport, const hl_outgoing *piece, PyObject *addr
 static int
 flush_before(hl_transport *transport)
 {
-    hl_loop *loop = transport->loop;
-    if (hl_cork_flush_others(loop, (PyObject *)transport) < 0) {
+    hl_loop *loop = transport->loop; /* kept by whoever runs it */
+    const hl_datagram_shared *shared = hl_datagram_shared_of(loop);
+    if (shared != NULL && shared->context != hl_context_current() &&
+        hl_cork_flush_own(loop, (PyObject *)transport) < 0) {
         return -1;
     }
-    const hl_datagram_shared *shared = hl_datagram_shared_of(loop);
-    return shared != NULL && shared->context != hl_context_current()
-               ? hl_cork_flush_own(loop, (PyObject *)transport)
-               : 0;
+    return hl_cork_flush_others(loop, (PyObject *)transport);
 }
 
 /* sendto() with checked arguments.  User code runs in hooks and in what is flushed. */

@@ -69,18 +69,24 @@ hl_stream_flush(hl_loop *loop, PyObject *self)
 static int
 stream_hold_back(hl_transport *stream, const hl_outgoing *piece)
 {
-    hl_loop *loop = stream->loop;
     const char *data;
     PyObject *owner = hl_outgoing_keep(piece, 0, &data);
-    if (owner == NULL ||
-        hl_cork_push(
-            loop, (PyObject *)stream, hl_stream_flush, owner, data, piece->length) <
-            0) {
-        return -1;
-    }
-    size_t size = loop->corked_spans.size;
+    return owner != NULL ? hl_cork_push(stream->loop,
+                                        (PyObject *)stream,
+                                        hl_stream_flush,
+                                        owner,
+                                        data,
+                                        piece->length)
+                         : -1;
+}
+
+/* What gains nothing by waiting any longer leaves.  Runs user code. */
+static int
+stream_flush_full(hl_transport *stream)
+{
+    size_t size = stream->loop->corked_spans.size;
     return size >= CORK_LIMIT || size > hl_transport_high_water(stream)
-               ? hl_cork_flush(loop)
+               ? hl_cork_flush(stream->loop)
                : 0;
 }
 
@@ -120,7 +126,7 @@ stream_put(hl_transport *stream, const hl_outgoing *piece)
     }
     if (hl_cork_is_possible(stream->loop) &&
         (piece->length < CORK_LIMIT || stream->loop->corked != NULL)) {
-        return stream_hold_back(stream, piece);
+        return stream_hold_back(stream, piece) < 0 ? -1 : stream_flush_full(stream);
     }
     return stream_send(stream, piece);
 }
@@ -217,26 +223,6 @@ hl_stream_write(PyObject *self, PyObject *data)
 
 /* -- writelines ---------------------------------------------------------------------------------------- */
 
-/* Write each piece; `pieces` is a list of our own. */
-static int
-stream_write_pieces(hl_transport *stream, PyObject *pieces)
-{
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
-        hl_outgoing piece;
-        if (hl_outgoing_open(&piece, PyList_GET_ITEM(pieces, i)) < 0) {
-            return -1;
-        }
-        int error = piece.length == 0 || stream->conn_lost > 0
-                        ? 0
-                        : stream_write_piece(stream, &piece);
-        hl_outgoing_close(&piece);
-        if (error < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
 /* A memoryview of a piece; nothing of one that is false, such as an empty one, or None, as
  * asyncio's latest.  New, or NULL. */
 static PyObject *
@@ -283,19 +269,24 @@ check_pieces(PyObject *pieces)
 }
 
 static int
-stream_queue_pieces(hl_transport *stream, PyObject *pieces)
+stream_queue_piece(hl_transport *stream, const hl_outgoing *piece)
+{
+    const char *data;
+    PyObject *owner = hl_outgoing_keep(piece, 0, &data);
+    return owner != NULL ? hl_transport_queue(stream, owner, data, piece->length) : -1;
+}
+
+/* Keep all pieces, in one of the two ways, before user code runs that may write more. */
+static int
+stream_keep_pieces(hl_transport *stream, PyObject *pieces,
+                   int (*keep)(hl_transport *, const hl_outgoing *))
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(pieces); i++) {
         hl_outgoing piece;
-        const char *data;
         if (hl_outgoing_open(&piece, PyList_GET_ITEM(pieces, i)) < 0) {
             return -1;
         }
-        PyObject *owner = piece.length > 0 ? hl_outgoing_keep(&piece, 0, &data) : NULL;
-        int error = piece.length == 0 ? 0
-                    : owner == NULL
-                        ? -1
-                        : hl_transport_queue(stream, owner, data, piece.length);
+        int error = piece.length > 0 ? keep(stream, &piece) : 0;
         hl_outgoing_close(&piece);
         if (error < 0) {
             return -1;
@@ -309,18 +300,34 @@ stream_queue_pieces(hl_transport *stream, PyObject *pieces)
 static int
 stream_send_pieces(hl_transport *stream, PyObject *pieces)
 {
-    if (hl_cork_flush(stream->loop) < 0) {
-        return -1;
-    }
-    if (stream->conn_lost > 0 || stream->is_lost) {
-        return 0; /* another protocol has ended us */
-    }
-    if (stream_queue_pieces(stream, pieces) < 0 || stream_write_queued(stream) < 0) {
+    if (stream_keep_pieces(stream, pieces, stream_queue_piece) < 0 ||
+        stream_write_queued(stream) < 0) {
         return -1;
     }
     return stream->conn_lost == 0 && !stream->is_lost && hl_transport_is_queued(stream)
                ? hl_transport_wait_for_room(stream)
                : 0;
+}
+
+/* `pieces` is a list of our own. */
+static int
+stream_write_pieces(hl_transport *stream, PyObject *pieces)
+{
+    if (hl_cork_flush_others(stream->loop, (PyObject *)stream) < 0) {
+        return -1;
+    }
+    if (stream->conn_lost > 0 || stream->is_lost) {
+        return 0; /* the other's protocol, or a piece, has ended us */
+    }
+    if (check_pieces(pieces) < 0) {
+        return hl_transport_fail(stream, WRITE_ERROR);
+    }
+    if (hl_transport_is_queued(stream) || !hl_cork_is_possible(stream->loop)) {
+        return stream_send_pieces(stream, pieces);
+    }
+    return stream_keep_pieces(stream, pieces, stream_hold_back) < 0
+               ? -1
+               : stream_flush_full(stream);
 }
 
 static int
@@ -333,19 +340,7 @@ stream_write_list(hl_transport *stream, PyObject *list)
     if (views == NULL) {
         return -1;
     }
-    int error;
-    if (stream->conn_lost > 0 || stream->is_lost) {
-        error = 0; /* the list has ended us */
-    }
-    else if (check_pieces(views) < 0) {
-        error = hl_transport_fail(stream, WRITE_ERROR);
-    }
-    else if (hl_transport_is_queued(stream) || !hl_cork_is_possible(stream->loop)) {
-        error = stream_send_pieces(stream, views);
-    }
-    else {
-        error = stream_write_pieces(stream, views);
-    }
+    int error = stream->is_lost ? 0 : stream_write_pieces(stream, views);
     Py_DECREF(views);
     return error;
 }

@@ -36,12 +36,17 @@ hl_cork_object(const hl_loop *loop)
  * exception that must leave the loop. */
 int hl_cork_flush(hl_loop *loop);
 
-/* The same, unless it is object that is corked. */
+/* The same, until nothing but object is corked: user code may cork yet another one. */
 static inline int
 hl_cork_flush_others(hl_loop *loop, const PyObject *object)
 {
-    const PyObject *corked = hl_cork_object(loop);
-    return corked == NULL || corked == object ? 0 : hl_cork_flush(loop);
+    const PyObject *corked;
+    while ((corked = hl_cork_object(loop)) != NULL && corked != object) {
+        if (hl_cork_flush(loop) < 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 /* The same, if it is object that is corked. */
