@@ -718,6 +718,42 @@ def test_a_scheduled_task_that_cannot_be_initialised_again(own):
     assert own.run_until_complete(task) == "done"
 
 
+def test_a_running_task_that_is_given_another_coroutine(own):
+    """The one that runs belonged to the task alone."""
+
+    async def body():
+        coroutine = other()
+        with contextlib.suppress(RuntimeError):  # 3.15 refuses to initialise twice.
+            task.__init__(coroutine, loop=own)
+        coroutine.close()
+        await asyncio.sleep(0)
+        return "the first"
+
+    async def other():
+        raise AssertionError("never runs")
+
+    task = hotloop.Task(body(), loop=own)
+    own.set_exception_handler(lambda loop, context: None)
+    run_turns(own, 4)
+    del task
+    gc.collect()
+
+
+def test_a_scheduled_handle_whose_second_initialisation_cancels_it(own):
+    """In the finalizer of its argument, which is neither the old one nor the new one then."""
+
+    class Cancels:
+        def __del__(self):
+            handle.cancel()
+            repr(handle)
+            handle._run()
+
+    handle = own.call_soon(print, Cancels())
+    own.set_exception_handler(lambda loop, context: None)
+    handle.__init__(print, (1, 2), own)
+    run_turns(own, 1)
+
+
 def test_contexts_that_are_none_of_ours(own):
     """A context that is not one fails, in the first step at the latest; the loop stays whole."""
 

@@ -118,9 +118,9 @@ int
 hl_handle_clear(PyObject *self)
 {
     hl_handle *handle = (hl_handle *)self;
+    Py_CLEAR(handle->cancelled); /* first: None would mean that there are args */
     Py_CLEAR(handle->args);
     Py_CLEAR(handle->callback);
-    Py_CLEAR(handle->cancelled);
     Py_CLEAR(handle->context);
     Py_CLEAR(handle->loop);
     Py_CLEAR(handle->repr);
@@ -184,12 +184,14 @@ hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
     if (copy == NULL) {
         return -1;
     }
-    hl_handle_clear((PyObject *)handle);
-    handle->context = copy;
-    handle->loop = Py_NewRef(loop);
-    handle->callback = Py_NewRef(callback);
-    handle->args = Py_NewRef(args);
-    handle->cancelled = Py_NewRef(Py_False);
+    /* The handle may have been in use: each of these may run code that looks at it. */
+    Py_XSETREF(handle->cancelled, Py_NewRef(Py_False));
+    Py_XSETREF(handle->args, Py_NewRef(args));
+    Py_XSETREF(handle->callback, Py_NewRef(callback));
+    Py_XSETREF(handle->context, copy);
+    Py_XSETREF(handle->loop, Py_NewRef(loop));
+    Py_CLEAR(handle->repr);
+    Py_CLEAR(handle->source_traceback);
     return is_debug ? handle_record_source(handle, state) : 0;
 }
 

@@ -97,6 +97,7 @@ task_step_lock_held(hl_state *state, hl_task *task, PyObject *exception)
         return -1;
     }
     PySendResult status;
+    Py_INCREF(coro); /* it may give its task another one */
     if (thrown == NULL) {
         status = PyIter_Send(coro, Py_None, &result);
     }
@@ -104,6 +105,7 @@ task_step_lock_held(hl_state *state, hl_task *task, PyObject *exception)
         status = coro_throw(state, coro, thrown, &result);
         Py_DECREF(thrown);
     }
+    Py_DECREF(coro);
     int error;
     if (status == PYGEN_NEXT) {
         error = hl_outcome_yielded(state, task, result);
