@@ -460,6 +460,26 @@ def test_callback_context(w):
 
 
 @same_as_asyncio
+def test_a_task_is_no_callback(w):
+    """Nor is it woken: its own wait goes on."""
+    gate = w.future("gate")
+    task = w.task(w.wait_for("task", gate))
+    w.turns(1)
+    future = w.future()
+    future.add_done_callback(task)
+    future.add_done_callback(w.callback())
+    w.note(len(future._callbacks), future.remove_done_callback(task), len(future._callbacks))
+    future.add_done_callback(task)
+    w.loop.set_exception_handler(lambda loop, context: w.note(type(context["exception"])))
+    w.attempt(future.set_result, 1)
+    w.turns(2)
+    w.note(task.done())
+    gate.set_result("opened")
+    w.turns(2)
+    w.note(task.done())
+
+
+@same_as_asyncio
 def test_a_subclass_hands_on_the_context_that_nobody_gave(w):
     class Own(w.kind.Future):
         def add_done_callback(self, fn, *, context=None):

@@ -103,7 +103,9 @@ hl_future_add_callback_lock_held(hl_state *state, hl_future *future, PyObject *c
     if (future->state != HL_PENDING) {
         return hl_call_soon(state, future->loop, callback, (PyObject *)future, context);
     }
-    if (future->callbacks == NULL && future->callback0 == NULL) {
+    /* A task in the first slot is one that waits; as a callback it is nothing to be called. */
+    if (future->callbacks == NULL && future->callback0 == NULL &&
+        !Py_IS_TYPE(callback, state->TaskType)) {
         future->callback0 = Py_NewRef(callback);
         future->context0 = Py_NewRef(context);
         return 0;
