@@ -724,7 +724,7 @@ def test_a_running_task_that_is_given_another_coroutine(own):
     async def body():
         coroutine = other()
         with contextlib.suppress(RuntimeError):  # 3.15 refuses to initialise twice.
-            task.__init__(coroutine, loop=own)
+            tasks[0].__init__(coroutine, loop=own)
         coroutine.close()
         await asyncio.sleep(0)
         return "the first"
@@ -732,10 +732,10 @@ def test_a_running_task_that_is_given_another_coroutine(own):
     async def other():
         raise AssertionError("never runs")
 
-    task = hotloop.Task(body(), loop=own)
+    tasks = [hotloop.Task(body(), loop=own)]
     own.set_exception_handler(lambda loop, context: None)
     run_turns(own, 4)
-    del task
+    tasks.clear()
     gc.collect()
 
 

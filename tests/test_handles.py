@@ -18,7 +18,14 @@ from unittest import mock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.differential import FACTORIES, evaluated, normalized, outcome_of, run_briefly
+from support.differential import (
+    FACTORIES,
+    assert_same_on_both,
+    evaluated,
+    normalized,
+    outcome_of,
+    run_briefly,
+)
 
 import hotloop
 
@@ -684,6 +691,33 @@ def test_subclasses_of_the_handles_work(loop, name):
     assert type(handle).__name__ in repr(handle)
     handle.cancel()
     assert handle.cancelled()
+
+
+@pytest.mark.parametrize("kind", ["call_soon", "call_soon_threadsafe", "call_later"])
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["", "cancelled"])
+def test_a_handle_run_by_hand_in_a_task_leaves_the_task_the_current_one(kind, is_cancelled):
+    def scenario(loop):
+        seen = []
+
+        async def main():
+            when = (0,) if kind == "call_later" else ()
+            handle = getattr(loop, kind)(*when, lambda: seen.append(name_of_current()))
+            if is_cancelled:
+                handle.cancel()
+                loop.set_exception_handler(lambda loop, context: seen.append(context["message"]))
+            handle._run()
+            seen.append(name_of_current())
+            loop.set_exception_handler(None)
+
+        def name_of_current():
+            task = asyncio.current_task(loop)
+            return task and task.get_name()
+
+        loop.run_until_complete(loop.create_task(main(), name="main"))
+        run_briefly(loop)
+        return seen
+
+    assert_same_on_both(scenario)
 
 
 def test_a_failing_handle_reports_itself(loop, loop_reports):

@@ -463,8 +463,8 @@ hl_handle_run_native(hl_loop *loop, PyObject *owner)
     return error;
 }
 
-static PyObject *
-handle_run_method(PyObject *self, PyObject *unused)
+PyObject *
+hl_handle_run_method(PyObject *self, PyObject *unused)
 {
     hl_state *state = hl_state_of(self);
     if (handle_call_in_context((hl_handle *)self, state, false) < 0) {
@@ -504,7 +504,7 @@ static PyMethodDef handle_methods[] = {
      METH_NOARGS,
      "get_context($self, /)\n--\n\nReturn the contextvars.Context the callback runs in."},
     {"_run",
-     handle_run_method,
+     hl_handle_run_method,
      METH_NOARGS,
      "_run($self, /)\n--\n\nCall the callback now, as the loop does; report what it raises."},
     {NULL, NULL, 0, NULL},

@@ -81,6 +81,9 @@ int hl_handle_report_method(hl_loop *loop, PyObject *object, PyObject *name,
 /* hl_handle_run for a handle of ours, whatever its type: no check of the type. */
 int hl_handle_run_native(hl_loop *loop, PyObject *owner);
 
+/* The method _run(): what the loop does, called by hand, maybe within a task. */
+PyObject *hl_handle_run_method(PyObject *self, PyObject *unused);
+
 /* -- what the subtypes build on (timer_handle.c, threadsafe_handle.c) ------------------- */
 
 /* What __init__ does once the arguments are known; context may be NULL or None. */

@@ -42,23 +42,17 @@ hl_threadsafe_handle_new(hl_loop *loop, PyObject *callback, PyObject *const *arg
                                  context);
 }
 
-static inline int
-run_in_thread(hl_loop *loop, PyObject *handle, unsigned long here)
-{
-    hl_threadsafe_handle *self = (hl_threadsafe_handle *)handle;
-    bool locked = handle_lock(self, here);
-    int error = hl_handle_run_native(loop, handle);
-    handle_unlock(self, locked);
-    return error;
-}
-
 int
 hl_threadsafe_handle_run(hl_loop *loop, PyObject *owner, PyObject *argument)
 {
     (void)argument;
+    hl_threadsafe_handle *self = (hl_threadsafe_handle *)owner;
     /* The turn runs in the owner's thread; none is noted where _run_once is called by hand. */
     unsigned long here = hl_loop_owner(loop);
-    return run_in_thread(loop, owner, here != 0 ? here : hl_thread_ident());
+    bool locked = handle_lock(self, here != 0 ? here : hl_thread_ident());
+    int error = hl_handle_run_native(loop, owner);
+    handle_unlock(self, locked);
+    return error;
 }
 
 static PyObject *
@@ -82,21 +76,15 @@ threadsafe_cancelled(PyObject *self, PyObject *unused)
     return PyBool_FromLong(is_cancelled);
 }
 
-/* _run() by hand: on the loop of the handle, as its turn would. */
 static PyObject *
 threadsafe_run(PyObject *self, PyObject *unused)
 {
-    hl_handle *handle = (hl_handle *)self;
-    hl_loop *loop =
-        handle->loop != NULL ? hl_loop_cast(hl_state_of(self), handle->loop) : NULL;
-    if (loop == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the handle has no loop of hotloop");
-        return NULL;
-    }
-    if (run_in_thread(loop, self, hl_thread_ident()) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    bool locked = handle_lock((hl_threadsafe_handle *)self, hl_thread_ident());
+    PyObject *result = hl_handle_is_cancelled((hl_handle *)self)
+                           ? Py_NewRef(Py_None)
+                           : hl_handle_run_method(self, unused);
+    handle_unlock((hl_threadsafe_handle *)self, locked);
+    return result;
 }
 
 static int
