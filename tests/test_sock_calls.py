@@ -1388,3 +1388,45 @@ if hotloop._core.build_info()["debug"]:
     def test_calls_work_on_a_python_of_another_layout():
         environment = child.environment(HOTLOOP_TEST_LAYOUT_SHIFT="state")
         assert child.run_ok("-c", STOCK_TYPES, env=environment).strip() == "False"
+
+
+HOOKED_CONNECT = """
+import asyncio, socket, sys, hotloop
+
+listening = socket.create_server(("127.0.0.1", 0))
+sock = socket.socket()
+sock.setblocking(False)
+others = []
+
+def hook(event, arguments):
+    if event == "socket.connect" and not others:
+        number = sock.fileno()
+        sock.close()
+        others.append(socket.socket())
+        assert others[0].fileno() == number
+
+sys.addaudithook(hook)
+factory = {"hotloop": hotloop.new_event_loop, "asyncio": asyncio.SelectorEventLoop}[sys.argv[1]]
+loop = factory()
+for call in (
+    lambda: loop.run_until_complete(loop.sock_connect(sock, listening.getsockname())),
+    lambda: others[0].getpeername(),
+):
+    try:
+        call()
+    except OSError as error:
+        print(error.strerror)
+loop.close()
+listening.close()
+others[0].close()
+"""
+
+
+@pytest.mark.parametrize("name", ["hotloop", "asyncio"])
+def test_a_socket_closed_by_the_audit_hook_of_connect(name):
+    """Its number belongs to another socket by then, which is not connected. Hooks stay for ever."""
+    ended = child.run("-c", HOOKED_CONNECT, name)
+    assert (ended.stdout, ended.stderr) == (
+        "Bad file descriptor\nTransport endpoint is not connected\n",
+        "",
+    )
