@@ -136,6 +136,25 @@ watch_put_file(hl_watch *watch, PyObject *file, watch_retired *old)
     }
 }
 
+static int
+watch_begin_lock_held(hl_loop *loop, int fd, int kind, hl_watcher watcher,
+                      PyObject *file, bool is_once, watch_retired *old)
+{
+    /* Closed by another thread since the caller looked, nobody would empty the table again. */
+    if (hl_loop_check_open(loop) < 0) {
+        return -1;
+    }
+    hl_watch *watch = watch_reserve(loop, fd, kind, file != NULL);
+    if (watch == NULL || watch_ask(loop, watch, fd, kind, is_once) < 0) {
+        return -1;
+    }
+    watch_put(watch, kind, watcher.object, watcher.run, old);
+    if (watcher.run == NULL) {
+        watch_put_file(watch, file, old);
+    }
+    return 0;
+}
+
 /* What hl_watch_add and the like do; file may be NULL. */
 static int
 watch_begin(hl_loop *loop, int fd, int kind, hl_watcher watcher, PyObject *file,
@@ -144,14 +163,7 @@ watch_begin(hl_loop *loop, int fd, int kind, hl_watcher watcher, PyObject *file,
     int error;
     watch_retired old = {0};
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    hl_watch *watch = watch_reserve(loop, fd, kind, file != NULL);
-    error = watch != NULL ? watch_ask(loop, watch, fd, kind, is_once) : -1;
-    if (error == 0) {
-        watch_put(watch, kind, watcher.object, watcher.run, &old);
-        if (watcher.run == NULL) {
-            watch_put_file(watch, file, &old);
-        }
-    }
+    error = watch_begin_lock_held(loop, fd, kind, watcher, file, is_once, &old);
     Py_END_CRITICAL_SECTION();
     return error == 0 ? watch_retire(&old) : -1;
 }
