@@ -167,13 +167,14 @@ turn_has_watches(const hl_loop *loop)
     return registered > (size_t)loop->is_internal_watched || loop->has_signal_handlers;
 }
 
-/* The poller's set is made at first need, by whoever watches or waits first. */
-static int
-turn_open_poller(hl_loop *loop)
+/* The poller's set is made at first need, by whoever watches or waits first: another thread may
+ * begin to watch at this moment.  open: hl_poller_open or hl_poller_open_wake. */
+static inline int
+turn_open_poller(hl_loop *loop, int (*open)(hl_poller *))
 {
     int error;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    error = hl_poller_open(&loop->poller);
+    error = open(&loop->poller);
     Py_END_CRITICAL_SECTION();
     return error;
 }
@@ -181,7 +182,7 @@ turn_open_poller(hl_loop *loop)
 static int
 turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
 {
-    int count = turn_open_poller(loop);
+    int count = turn_open_poller(loop, hl_poller_open);
     if (count < 0) {
         return count;
     }
@@ -203,7 +204,7 @@ turn_sleep(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
 static int
 turn_poll(hl_loop *loop, hl_poll_event *events)
 {
-    int error = turn_open_poller(loop);
+    int error = turn_open_poller(loop, hl_poller_open);
     return error < 0 ? error
                      : hl_poller_wait(&loop->poller, 0, events, EVENTS_PER_WAIT);
 }
@@ -214,7 +215,7 @@ turn_poll(hl_loop *loop, hl_poll_event *events)
 static int
 turn_prepare_to_block(hl_loop *loop)
 {
-    int error = hl_poller_open_wake(&loop->poller);
+    int error = turn_open_poller(loop, hl_poller_open_wake);
     if (error < 0) {
         return hl_error_set(error);
     }
@@ -241,7 +242,7 @@ turn_collect(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
         count = turn_sleep(loop, timeout_ns, events);
     }
     else if (turn_owes_window(loop)) {
-        int error = hl_poller_open_wake(&loop->poller);
+        int error = turn_open_poller(loop, hl_poller_open_wake);
         count = error < 0 ? error : turn_sleep(loop, GIL_WINDOW_NS, events);
     }
     else if (turn_has_watches(loop)) {
