@@ -351,6 +351,18 @@ timer_key(PyObject *when, double *key)
     return 0;
 }
 
+/* Put the timer into the heap, unless another thread has closed the loop meanwhile: nobody
+ * would take it out again.  Returns 0, or -1 with an exception. */
+static int
+insert_timer_lock_held(hl_loop *loop, hl_timer_handle *timer, double key)
+{
+    if (hl_loop_check_open(loop) < 0) {
+        return -1;
+    }
+    int error = hl_heap_insert(&loop->timers, &timer->node, key);
+    return error < 0 ? hl_error_set(error) : 0;
+}
+
 /* Make the timer of args[0](args[1:]) and put it into the heap.  when: the deadline, or NULL
  * if it is the number `seconds`.  New, or NULL. */
 static PyObject *
@@ -368,11 +380,10 @@ schedule_timer(hl_loop *loop, PyObject *when, double seconds, PyObject *const *a
     }
     int error;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    error = hl_heap_insert(&loop->timers, &((hl_timer_handle *)handle)->node, key);
+    error = insert_timer_lock_held(loop, (hl_timer_handle *)handle, key);
     Py_END_CRITICAL_SECTION();
     if (error < 0) {
         Py_DECREF(handle);
-        hl_error_set(error);
         return NULL;
     }
     return Py_NewRef(handle); /* the first reference is the heap's */
