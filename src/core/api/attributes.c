@@ -120,7 +120,7 @@ truth_of(PyObject *value)
 static PyObject *
 get_flag(PyObject *self, void *closure)
 {
-    return PyBool_FromLong(*(bool *)((char *)self + (size_t)closure));
+    return PyBool_FromLong(hl_loop_flag((bool *)((char *)self + (size_t)closure)));
 }
 
 static int
@@ -130,7 +130,8 @@ set_flag(PyObject *self, PyObject *value, void *closure)
     if (is_true < 0) {
         return -1;
     }
-    *(bool *)((char *)self + (size_t)closure) = is_true;
+    __atomic_store_n(
+        (bool *)((char *)self + (size_t)closure), (bool)is_true, __ATOMIC_RELAXED);
     return 0;
 }
 

@@ -193,7 +193,7 @@ check_call(hl_loop *loop, const call_arguments *call)
     if (hl_loop_check_open(loop) < 0) {
         return -1;
     }
-    if (!loop->is_debug) {
+    if (!hl_loop_is_debug(loop)) {
         return 0;
     }
     if (call->signature != &signature_threadsafe && check_thread(loop) < 0) {
@@ -260,7 +260,7 @@ wake_by_method(hl_loop *loop)
 static int
 wake_after_push(hl_loop *loop)
 {
-    if (!(loop->overrides & HL_OVERRIDE_WRITE_TO_SELF)) {
+    if (!hl_loop_replaces(loop, HL_OVERRIDE_WRITE_TO_SELF)) {
         hl_loop_wake(loop);
     }
     else if (wake_by_method(loop) < 0) {
@@ -415,13 +415,13 @@ static int
 deadline_of_delay(hl_loop *loop, PyObject *delay, PyObject **when, double *seconds)
 {
     bool is_plain = PyFloat_CheckExact(delay) || PyLong_CheckExact(delay);
-    if (is_plain && !(loop->overrides & HL_OVERRIDE_TIME)) {
+    if (is_plain && !hl_loop_replaces(loop, HL_OVERRIDE_TIME)) {
         *seconds = PyFloat_AsDouble(delay);
         if (*seconds == -1.0 && PyErr_Occurred()) {
             return -1;
         }
         *seconds += hl_clock_seconds(hl_clock_ns());
-        if (!isnan(*seconds) && !(loop->overrides & HL_OVERRIDE_CALL_AT)) {
+        if (!isnan(*seconds) && !hl_loop_replaces(loop, HL_OVERRIDE_CALL_AT)) {
             return 0;
         }
         *when = PyFloat_FromDouble(*seconds);
@@ -477,7 +477,7 @@ hl_api_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (deadline_of_delay(loop, call.args[0], &when, &seconds) < 0) {
         return NULL;
     }
-    if (loop->overrides & HL_OVERRIDE_CALL_AT) {
+    if (hl_loop_replaces(loop, HL_OVERRIDE_CALL_AT)) {
         handle = call_replaced_call_at(
             loop, when, call.args + 1, call.nargs - 1, call.context);
     }

@@ -235,7 +235,10 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
         if (described < 0) {
             return -1;
         }
-        ((hl_loop *)self)->has_own_attributes |= !described;
+        if (!described) {
+            __atomic_store_n(
+                &((hl_loop *)self)->has_own_attributes, true, __ATOMIC_RELAXED);
+        }
     }
     return 0;
 }
@@ -288,7 +291,7 @@ loop_time(PyObject *self, PyObject *unused)
 static PyObject *
 loop_stop(PyObject *self, PyObject *unused)
 {
-    ((hl_loop *)self)->is_stopping = true;
+    __atomic_store_n(&((hl_loop *)self)->is_stopping, true, __ATOMIC_RELAXED);
     Py_RETURN_NONE;
 }
 
@@ -307,7 +310,7 @@ loop_is_closed(PyObject *self, PyObject *unused)
 static PyObject *
 loop_get_debug(PyObject *self, PyObject *unused)
 {
-    return PyBool_FromLong(((hl_loop *)self)->is_debug);
+    return PyBool_FromLong(hl_loop_is_debug((hl_loop *)self));
 }
 
 static PyObject *

@@ -136,7 +136,7 @@ run_claim(hl_loop *loop)
 static int
 run_setup(hl_loop *loop, PyObject **old_hooks)
 {
-    if (track_origins(loop, loop->is_debug) < 0 ||
+    if (track_origins(loop, hl_loop_is_debug(loop)) < 0 ||
         install_asyncgen_hooks(loop, old_hooks) < 0) {
         return -1;
     }
@@ -169,7 +169,8 @@ run_cleanup(hl_loop *loop, PyObject *old_hooks)
 {
     PyObject *exception = PyErr_GetRaisedException();
     bool was_wakeup_prepared = loop->is_wakeup_prepared;
-    loop->is_stopping = loop->is_wakeup_prepared = false;
+    loop->is_wakeup_prepared = false;
+    __atomic_store_n(&loop->is_stopping, false, __ATOMIC_RELAXED);
     hl_handle_track_queued(loop);
     hl_timer_track_scheduled(loop);
     /* From here on another thread may run the loop. */
@@ -194,11 +195,11 @@ run_turns(hl_loop *loop)
 {
     int error;
     do {
-        error = loop->overrides & HL_OVERRIDE_RUN_ONCE
+        error = hl_loop_replaces(loop, HL_OVERRIDE_RUN_ONCE)
                     ? call_and_drop(PyObject_CallMethodNoArgs(
                           (PyObject *)loop, loop->state->str._run_once))
                     : hl_loop_turn(loop);
-    } while (error == 0 && !loop->is_stopping);
+    } while (error == 0 && !hl_loop_is_stopping(loop));
     return error;
 }
 

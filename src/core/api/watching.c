@@ -103,7 +103,7 @@ parse_fd(const hl_state *state, const char *method, PyObject *const *args,
 static int
 is_any_replaced(hl_loop *loop, unsigned methods)
 {
-    return hl_loop_check_overrides(loop) < 0 ? -1 : (loop->overrides & methods) != 0;
+    return hl_loop_check_overrides(loop) < 0 ? -1 : hl_loop_replaces(loop, methods);
 }
 
 static int

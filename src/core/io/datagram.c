@@ -147,7 +147,7 @@ deliver(hl_transport *transport)
     while (error == 0 && !is_ended(transport) && !transport->is_paused &&
            self->batch != NULL && hl_datagram_next(self->batch, &datagram)) {
         error = deliver_one(transport, &datagram);
-        if (loop->is_stopping) {
+        if (hl_loop_is_stopping(loop)) {
             break;
         }
     }
@@ -178,7 +178,7 @@ run_and_deliver(hl_loop *loop, hl_transport *transport, int (*body)(hl_transport
 {
     PyObject *name = loop->state->str._read_ready;
     int error = hl_transport_run(loop, transport, &transport->read_context, body, name);
-    while (error == 0 && has_kept(transport) && !loop->is_stopping) {
+    while (error == 0 && has_kept(transport) && !hl_loop_is_stopping(loop)) {
         error =
             hl_transport_run(loop, transport, &transport->read_context, deliver, name);
     }

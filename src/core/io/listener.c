@@ -40,7 +40,7 @@ static int
 accepted_failed(hl_listener *listener, hl_transport *stream)
 {
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
-        PyErr_ExceptionMatches(PyExc_SystemExit) || !listener->loop->is_debug) {
+        PyErr_ExceptionMatches(PyExc_SystemExit) || !hl_loop_is_debug(listener->loop)) {
         bool must_leave = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
                           PyErr_ExceptionMatches(PyExc_SystemExit);
         if (!must_leave) {

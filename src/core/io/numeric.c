@@ -72,8 +72,8 @@ static bool
 loop_is_plain(const hl_loop *loop)
 {
     PyObject *is_shut_down = loop->attrs[HL_ATTR_EXECUTOR_SHUTDOWN_CALLED];
-    return !loop->is_debug && !hl_loop_is_closed(loop) &&
-           !(loop->overrides & HL_OVERRIDE_RUN_IN_EXECUTOR) &&
+    return !hl_loop_is_debug(loop) && !hl_loop_is_closed(loop) &&
+           !hl_loop_replaces(loop, HL_OVERRIDE_RUN_IN_EXECUTOR) &&
            (is_shut_down == NULL || is_shut_down == Py_False) &&
            resolver_is_intact(loop->state);
 }

@@ -15,7 +15,7 @@ static const char READ_ERROR[] = "Fatal read error on pipe transport";
 int
 hl_pipe_log_closed(hl_transport *pipe)
 {
-    if (!pipe->loop->is_debug) {
+    if (!hl_loop_is_debug(pipe->loop)) {
         return 0;
     }
     PyObject *result = PyObject_CallMethod(

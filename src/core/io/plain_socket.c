@@ -108,7 +108,8 @@ hl_plain_socket_init(hl_state *state)
 static bool
 is_intact(hl_state *state)
 {
-    unsigned int version = state->SocketType->tp_version_tag;
+    const unsigned int *place = &state->SocketType->tp_version_tag;
+    unsigned int version = __atomic_load_n(place, __ATOMIC_RELAXED);
     if (version != 0 &&
         version == __atomic_load_n(&state->socket_version, __ATOMIC_RELAXED)) {
         return true;
@@ -119,9 +120,8 @@ is_intact(hl_state *state)
     }
     if (intact == 1) {
         /* Read last: the lookups give the class a version if it had none. */
-        __atomic_store_n(&state->socket_version,
-                         state->SocketType->tp_version_tag,
-                         __ATOMIC_RELAXED);
+        version = __atomic_load_n(place, __ATOMIC_RELAXED);
+        __atomic_store_n(&state->socket_version, version, __ATOMIC_RELAXED);
     }
     return intact == 1;
 }

@@ -23,7 +23,7 @@ static int
 stream_on_eof(hl_transport *stream)
 {
     hl_loop *loop = stream->loop;
-    if (loop->is_debug) {
+    if (hl_loop_is_debug(loop)) {
         PyObject *result = PyObject_CallMethod(
             loop->state->transports, "log_debug", "sO", "%r received EOF", stream);
         Py_XDECREF(result);

@@ -193,7 +193,7 @@ hl_transport_fail(hl_transport *transport, const char *message)
     PyObject *exception = PyErr_GetRaisedException();
     int error = 0;
     bool is_quiet = PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError) &&
-                    !transport->is_given_up && !transport->loop->is_debug;
+                    !transport->is_given_up && !hl_loop_is_debug(transport->loop);
     if (!is_quiet && !transport->is_given_up) {
         PyObject *result = hl_call_handling(exception,
                                             transport->loop->state->transports,

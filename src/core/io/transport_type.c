@@ -62,7 +62,7 @@ hl_transport_get_protocol_attribute(PyObject *self, void *closure)
 static int
 log_debug(const hl_transport *transport, const char *text)
 {
-    if (transport->is_given_up || !transport->loop->is_debug) {
+    if (transport->is_given_up || !hl_loop_is_debug(transport->loop)) {
         return 0;
     }
     PyObject *result = PyObject_CallMethod(transport->loop->state->transports,

@@ -22,7 +22,7 @@ static inline bool
 hl_cork_is_possible(const hl_loop *loop)
 {
     return hl_cork_is_accessible(loop) && loop->is_in_entry &&
-           !loop->is_writing_through;
+           !hl_loop_flag(&loop->is_writing_through);
 }
 
 /* What holds bytes back: borrowed from the loop, or NULL. */

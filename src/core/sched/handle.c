@@ -59,7 +59,7 @@ hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
     }
     handle->callback = Py_NewRef(callback);
     handle->loop = Py_NewRef((PyObject *)loop);
-    return loop->is_debug ? handle_record_source(handle, loop->state) : 0;
+    return hl_loop_is_debug(loop) ? handle_record_source(handle, loop->state) : 0;
 }
 
 PyObject *
@@ -252,8 +252,8 @@ hl_handle_cancel(hl_handle *handle)
     }
     Py_XSETREF(handle->cancelled, Py_NewRef(Py_True));
     hl_loop *loop = handle->loop != NULL ? hl_loop_cast(state, handle->loop) : NULL;
-    bool is_quiet =
-        loop != NULL && !loop->is_debug && !(loop->overrides & HL_OVERRIDE_GET_DEBUG);
+    bool is_quiet = loop != NULL && !hl_loop_is_debug(loop) &&
+                    !hl_loop_replaces(loop, HL_OVERRIDE_GET_DEBUG);
     if (!is_quiet && handle_keep_repr(handle, state) < 0) {
         return -1;
     }

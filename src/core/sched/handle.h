@@ -98,7 +98,7 @@ int hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
 static inline bool
 hl_handle_may_be_untracked(const hl_loop *loop)
 {
-    return !HL_FREE_THREADED && hl_loop_owner(loop) != 0 && !loop->is_debug;
+    return !HL_FREE_THREADED && hl_loop_owner(loop) != 0 && !hl_loop_is_debug(loop);
 }
 
 /* An empty handle of an exact type that loop is to hold, from its freelist if possible.  New,

@@ -75,6 +75,20 @@ override_name(const hl_state *state, int i)
     return names[i];
 }
 
+static unsigned int
+type_version_of(hl_loop *loop)
+{
+    return __atomic_load_n(&Py_TYPE(loop)->tp_version_tag, __ATOMIC_RELAXED);
+}
+
+static void
+note_overrides_lock_held(hl_loop *loop, unsigned overrides)
+{
+    if (loop->overrides != overrides) { /* not written without need: it is read often */
+        __atomic_store_n(&loop->overrides, overrides, __ATOMIC_RELAXED);
+    }
+}
+
 int
 hl_loop_refresh_overrides(hl_loop *loop)
 {
@@ -97,14 +111,11 @@ hl_loop_refresh_overrides(hl_loop *loop)
         Py_DECREF(used);
         Py_DECREF(ours);
     }
-    found |= loop->instance_overrides;
-    if (loop->overrides !=
-        found) { /* not written without need: other threads read it */
-        loop->overrides = found;
-    }
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    note_overrides_lock_held(loop, found | loop->instance_overrides);
     /* Read last: the lookups above give the type a version if it had none. */
-    __atomic_store_n(
-        &loop->type_version, Py_TYPE(loop)->tp_version_tag, __ATOMIC_RELAXED);
+    __atomic_store_n(&loop->type_version, type_version_of(loop), __ATOMIC_RELEASE);
+    Py_END_CRITICAL_SECTION();
     return 0;
 }
 
@@ -116,16 +127,13 @@ hl_loop_note_attribute(hl_loop *loop, PyObject *name, bool is_set)
             continue;
         }
         unsigned bit = 1u << i;
-        if (is_set) {
-            loop->instance_overrides |= bit;
-        }
-        else {
-            loop->instance_overrides &= ~bit;
-        }
-        loop->overrides |= loop->instance_overrides;
+        Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+        loop->instance_overrides &= ~bit;
+        loop->instance_overrides |= is_set ? bit : 0;
+        note_overrides_lock_held(loop, loop->overrides | loop->instance_overrides);
         /* Recompute before the next turn, or when it is next asked for. */
-        __atomic_store_n(
-            &loop->type_version, ~Py_TYPE(loop)->tp_version_tag, __ATOMIC_RELAXED);
+        __atomic_store_n(&loop->type_version, ~type_version_of(loop), __ATOMIC_RELEASE);
+        Py_END_CRITICAL_SECTION();
         return;
     }
 }

@@ -116,23 +116,24 @@ typedef struct hl_loop {
 
     PyObject *attrs[HL_ATTR_COUNT]; /* owned; NULL: the default */
 
-    unsigned overrides; /* HL_OVERRIDE_* of type and instance together */
-    unsigned instance_overrides;
-    unsigned int type_version; /* atomic: of the type when `overrides` was computed */
+    unsigned overrides; /* atomic: HL_OVERRIDE_* of type and instance together */
+    unsigned instance_overrides; /* written in the loop's section, as `overrides` is */
+    unsigned int type_version;   /* atomic: of the type when `overrides` was computed */
 
     unsigned expired_since_wait; /* timers, since the last wait for one */
     uint32_t turn_number;        /* atomic: counts turns; wraps around */
     unsigned long
-        owner; /* atomic: thread that runs the loop, 0 while it does not run */
-    bool is_debug;
-    bool is_closed; /* atomic */
-    bool is_stopping;
+        owner;        /* atomic: thread that runs the loop, 0 while it does not run */
+    bool is_debug;    /* atomic, as all that attributes of Python set (attributes.c) */
+    bool is_closed;   /* atomic */
+    bool is_stopping; /* atomic */
     bool is_in_entry; /* an entry of the ready queue is running: bytes may be corked */
-    bool is_writing_through; /* every write goes to the kernel at once */
+    bool is_writing_through; /* atomic: every write goes to the kernel at once */
     bool is_forked_running;  /* it was running in the parent when this process forked */
     bool is_wakeup_prepared; /* _prepare_to_block was called in this run_forever */
-    bool is_internal_watched; /* the signal socket counts among poller.registered */
-    bool has_signal_handlers;
+    bool
+        is_internal_watched; /* atomic: the signal socket counts among poller.registered */
+    bool has_signal_handlers;  /* atomic */
     bool has_untracked_timers; /* some were scheduled since the run began (handle.h) */
     bool has_own_attributes;   /* the program has set one that no class describes */
     int is_sleeping;           /* atomic: a waker must write the eventfd */
@@ -162,11 +163,37 @@ hl_loop_owner(const hl_loop *loop)
     return __atomic_load_n(&loop->owner, __ATOMIC_ACQUIRE);
 }
 
-/* Any thread may ask; what it does then may still meet a loop that was closed meanwhile. */
+/* The flags: any thread may ask, and set them by an attribute or by stop(). */
+static inline bool
+hl_loop_flag(const bool *flag)
+{
+    return __atomic_load_n(flag, __ATOMIC_RELAXED);
+}
+
+/* What the caller does then may still meet a loop that was closed meanwhile. */
 static inline bool
 hl_loop_is_closed(const hl_loop *loop)
 {
-    return __atomic_load_n(&loop->is_closed, __ATOMIC_RELAXED);
+    return hl_loop_flag(&loop->is_closed);
+}
+
+static inline bool
+hl_loop_is_debug(const hl_loop *loop)
+{
+    return hl_loop_flag(&loop->is_debug);
+}
+
+static inline bool
+hl_loop_is_stopping(const hl_loop *loop)
+{
+    return hl_loop_flag(&loop->is_stopping);
+}
+
+/* True if one of the methods (HL_OVERRIDE_*) was replaced.  Any thread may ask. */
+static inline bool
+hl_loop_replaces(const hl_loop *loop, unsigned methods)
+{
+    return (__atomic_load_n(&loop->overrides, __ATOMIC_RELAXED) & methods) != 0;
 }
 
 /* The number of the turn.  Any thread may ask. */
@@ -192,8 +219,8 @@ hl_loop_cast(const hl_state *state, PyObject *object)
 static inline bool
 hl_loop_is_direct(const hl_loop *loop)
 {
-    return !loop->is_debug && !hl_loop_is_closed(loop) &&
-           !(loop->overrides & (HL_OVERRIDE_CALL_SOON | HL_OVERRIDE_GET_DEBUG));
+    return !hl_loop_is_debug(loop) && !hl_loop_is_closed(loop) &&
+           !hl_loop_replaces(loop, HL_OVERRIDE_CALL_SOON | HL_OVERRIDE_GET_DEBUG);
 }
 
 /* True if this thread may look at the ready queue: it runs the loop, or nobody does. */
@@ -252,11 +279,12 @@ int hl_loop_turn(hl_loop *loop);
 /* Recompute which methods were replaced. */
 int hl_loop_refresh_overrides(hl_loop *loop);
 
-/* The same if the type changed since the last time.  Any thread.  Returns 0 or -1. */
+/* The same if the type changed since the last time.  Any thread; who finds the version of now
+ * sees what another thread has computed for it.  Returns 0 or -1. */
 static inline int
 hl_loop_check_overrides(hl_loop *loop)
 {
-    return __atomic_load_n(&loop->type_version, __ATOMIC_RELAXED) ==
+    return __atomic_load_n(&loop->type_version, __ATOMIC_ACQUIRE) ==
                    __atomic_load_n(&Py_TYPE(loop)->tp_version_tag, __ATOMIC_RELAXED)
                ? 0
                : hl_loop_refresh_overrides(loop);

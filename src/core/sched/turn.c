@@ -38,7 +38,7 @@ loop_time_of_method(hl_loop *loop, double *seconds)
 int
 hl_loop_time(hl_loop *loop, double *seconds)
 {
-    if (loop->overrides & HL_OVERRIDE_TIME) {
+    if (hl_loop_replaces(loop, HL_OVERRIDE_TIME)) {
         return loop_time_of_method(loop, seconds);
     }
     *seconds = hl_clock_seconds(hl_clock_ns());
@@ -83,7 +83,7 @@ static int
 turn_timeout(hl_loop *loop, int64_t *timeout_ns)
 {
     *timeout_ns = 0;
-    if (loop->ready.count > 0 || loop->is_stopping) {
+    if (loop->ready.count > 0 || hl_loop_is_stopping(loop)) {
         return 0;
     }
     double deadline;
@@ -164,7 +164,8 @@ turn_has_watches(const hl_loop *loop)
 {
     /* Another thread may begin to watch something at this moment. */
     size_t registered = __atomic_load_n(&loop->poller.registered, __ATOMIC_RELAXED);
-    return registered > (size_t)loop->is_internal_watched || loop->has_signal_handlers;
+    return registered > (size_t)hl_loop_flag(&loop->is_internal_watched) ||
+           hl_loop_flag(&loop->has_signal_handlers);
 }
 
 /* The poller's set is made at first need, by whoever watches or waits first: another thread may
@@ -236,7 +237,7 @@ turn_collect(hl_loop *loop, int64_t timeout_ns, hl_poll_event *events)
         if (!loop->is_wakeup_prepared && turn_prepare_to_block(loop) < 0) {
             return -1;
         }
-        if (loop->ready.count > 0 || loop->is_stopping) {
+        if (loop->ready.count > 0 || hl_loop_is_stopping(loop)) {
             timeout_ns = 0; /* a signal's Python handler scheduled something */
         }
         count = turn_sleep(loop, timeout_ns, events);
@@ -381,8 +382,8 @@ turn_run_ready(hl_loop *loop)
          n--) {
         hl_ready_entry entry = hl_ready_take(&loop->ready);
         turn_prefetch_next(loop);
-        error = loop->is_debug ? turn_run_slowly(loop, &entry)
-                               : entry.run(loop, entry.owner, entry.argument);
+        error = hl_loop_is_debug(loop) ? turn_run_slowly(loop, &entry)
+                                       : entry.run(loop, entry.owner, entry.argument);
         if (loop->corked != NULL) {
             error = turn_flush(loop, error);
         }

@@ -21,8 +21,8 @@ static int
 future_is_debug(hl_state *state, PyObject *loop)
 {
     hl_loop *native = hl_loop_cast(state, loop);
-    if (native != NULL && !(native->overrides & HL_OVERRIDE_GET_DEBUG)) {
-        return native->is_debug;
+    if (native != NULL && !hl_loop_replaces(native, HL_OVERRIDE_GET_DEBUG)) {
+        return hl_loop_is_debug(native);
     }
     PyObject *debug = PyObject_CallMethodNoArgs(loop, state->str.get_debug);
     int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
@@ -106,7 +106,7 @@ hl_future_new(hl_loop *loop)
         }
     }
     hl_count_new(state, HL_COUNT_FUTURE);
-    if (loop->is_debug || (loop->overrides & HL_OVERRIDE_GET_DEBUG)) {
+    if (hl_loop_is_debug(loop) || hl_loop_replaces(loop, HL_OVERRIDE_GET_DEBUG)) {
         if (hl_future_init(state, (hl_future *)self, (PyObject *)loop) < 0) {
             Py_DECREF(self);
             return NULL;

@@ -69,7 +69,7 @@ static int
 task_is_loop_running(hl_state *state, PyObject *loop)
 {
     hl_loop *native = hl_loop_cast(state, loop);
-    if (native != NULL && !(native->overrides & HL_OVERRIDE_IS_RUNNING)) {
+    if (native != NULL && !hl_loop_replaces(native, HL_OVERRIDE_IS_RUNNING)) {
         return hl_loop_owner(native) != 0;
     }
     PyObject *answer = PyObject_CallMethodNoArgs(loop, state->str.is_running);
