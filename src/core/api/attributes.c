@@ -27,9 +27,26 @@ typedef struct {
     double number;
 } attribute;
 
+/* Have what was made (stolen) for an attribute, unless another thread was faster: what the
+ * attribute is now, new. */
+static PyObject *
+keep_attribute(hl_loop *loop, hl_loop_attr index, PyObject *made)
+{
+    PyObject *kept;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    if (loop->attrs[index] == NULL) {
+        loop->attrs[index] = Py_NewRef(made);
+    }
+    kept = Py_NewRef(loop->attrs[index]);
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(made);
+    return kept;
+}
+
 static PyObject *
 attribute_default(hl_loop *loop, const attribute *which)
 {
+    PyObject *made;
     switch (which->kind) {
     case DEFAULT_NONE:
         Py_RETURN_NONE;
@@ -41,9 +58,9 @@ attribute_default(hl_loop *loop, const attribute *which)
         return PyFloat_FromDouble(which->number);
     default:
         /* Made once, when first asked for. */
-        loop->attrs[which->index] = PyObject_CallMethod(
+        made = PyObject_CallMethod(
             loop->state->support, "make_attribute", "sO", which->name, loop);
-        return Py_XNewRef(loop->attrs[which->index]);
+        return made != NULL ? keep_attribute(loop, which->index, made) : NULL;
     }
 }
 
@@ -52,15 +69,15 @@ get_attribute(PyObject *self, void *closure)
 {
     hl_loop *loop = (hl_loop *)self;
     const attribute *which = closure;
-    PyObject *value = loop->attrs[which->index];
-    return value != NULL ? Py_NewRef(value) : attribute_default(loop, which);
+    PyObject *value = hl_loop_get_attr(loop, which->index);
+    return value != NULL ? value : attribute_default(loop, which);
 }
 
 static int
 set_attribute(PyObject *self, PyObject *value, void *closure)
 {
     const attribute *which = closure;
-    Py_XSETREF(((hl_loop *)self)->attrs[which->index], Py_XNewRef(value));
+    hl_loop_set_attr((hl_loop *)self, which->index, value);
     return 0;
 }
 

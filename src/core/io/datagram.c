@@ -331,15 +331,21 @@ receive(hl_transport *transport)
                                                                                 : -1;
 }
 
+static int
+receive_open(hl_transport *transport)
+{
+    return transport->conn_lost == 0 && !transport->is_lost ? receive(transport) : 0;
+}
+
 /* hl_run of a read event. */
 static int
 datagram_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *transport = hl_transport_of(self);
-    if (hl_transport_is_read_stale(loop, transport) || transport->conn_lost > 0) {
+    if (hl_transport_is_read_stale(loop, transport)) {
         return 0;
     }
-    return run_and_deliver(loop, transport, receive);
+    return run_and_deliver(loop, transport, receive_open);
 }
 
 static int

@@ -613,28 +613,29 @@ send_queued(hl_transport *transport)
     return queue_drained(transport);
 }
 
+static int
+send_open(hl_transport *transport)
+{
+    return transport->conn_lost == 0 && !transport->is_lost ? send_queued(transport)
+                                                            : 0;
+}
+
 int
 hl_datagram_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *transport = hl_transport_of(self);
-    if (hl_transport_is_write_stale(loop, transport) || transport->conn_lost > 0) {
+    if (hl_transport_is_write_stale(loop, transport)) {
         return 0;
     }
     return hl_transport_run(loop,
                             transport,
                             &transport->rare->write_context,
-                            send_queued,
+                            send_open,
                             loop->state->str._sendto_ready);
-}
-
-static int
-send_lock_held(hl_transport *transport)
-{
-    return transport->conn_lost > 0 || transport->is_lost ? 0 : send_queued(transport);
 }
 
 PyObject *
 hl_datagram_sendto_ready(PyObject *self, PyObject *unused)
 {
-    return hl_transport_do(self, send_lock_held);
+    return hl_transport_do(self, send_open);
 }

@@ -64,14 +64,16 @@ hl_descriptor_of_number(PyObject *number)
 /* False if no transport made in Python is known for fd; the loop's table of those is a
  * WeakValueDictionary. */
 static bool
-may_have_python_transport(const hl_loop *loop, int fd)
+may_have_python_transport(hl_loop *loop, int fd)
 {
-    PyObject *table = loop->attrs[HL_ATTR_TRANSPORTS];
+    PyObject *table = hl_loop_get_attr(loop, HL_ATTR_TRANSPORTS);
     PyObject *data;
     if (table == NULL) {
         return false;
     }
-    if (PyObject_GetOptionalAttr(table, loop->state->str.data, &data) <= 0) {
+    int has_data = PyObject_GetOptionalAttr(table, loop->state->str.data, &data);
+    Py_DECREF(table);
+    if (has_data <= 0) {
         PyErr_Clear(); /* some other table, which has to be asked */
         return true;
     }

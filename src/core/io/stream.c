@@ -171,22 +171,25 @@ stream_read(hl_transport *stream)
                                : stream_read_data(stream);
 }
 
+static int
+stream_read_open(hl_transport *stream)
+{
+    return stream->conn_lost == 0 && !stream->is_lost ? stream_read(stream) : 0;
+}
+
 /* hl_run of a read event. */
 static int
 stream_on_readable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *stream = hl_transport_of(self);
-    if (hl_transport_is_read_stale(loop, stream) || stream->conn_lost > 0) {
+    if (hl_transport_is_read_stale(loop, stream)) {
         return 0;
     }
-    return hl_transport_run(
-        loop, stream, &stream->read_context, stream_read, loop->state->str._read_ready);
-}
-
-static int
-stream_read_open(hl_transport *stream)
-{
-    return stream->conn_lost == 0 && !stream->is_lost ? stream_read(stream) : 0;
+    return hl_transport_run(loop,
+                            stream,
+                            &stream->read_context,
+                            stream_read_open,
+                            loop->state->str._read_ready);
 }
 
 static PyObject *

@@ -487,24 +487,24 @@ stream_write_queued(hl_transport *stream)
     return stream_drained(stream);
 }
 
+static int
+stream_write_open(hl_transport *stream)
+{
+    return stream->conn_lost == 0 && !stream->is_lost ? stream_write_queued(stream) : 0;
+}
+
 int
 hl_stream_on_writable(hl_loop *loop, PyObject *self, PyObject *unused)
 {
     hl_transport *stream = hl_transport_of(self);
-    if (hl_transport_is_write_stale(loop, stream) || stream->conn_lost > 0) {
+    if (hl_transport_is_write_stale(loop, stream)) {
         return 0;
     }
     return hl_transport_run(loop,
                             stream,
                             &stream->rare->write_context,
-                            stream_write_queued,
+                            stream_write_open,
                             loop->state->str._write_ready);
-}
-
-static int
-stream_write_open(hl_transport *stream)
-{
-    return stream->conn_lost == 0 && !stream->is_lost ? stream_write_queued(stream) : 0;
 }
 
 PyObject *

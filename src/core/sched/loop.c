@@ -53,6 +53,27 @@ hl_loop_note_foreign_call(hl_loop *loop)
     }
 }
 
+PyObject *
+hl_loop_get_attr(hl_loop *loop, hl_loop_attr index)
+{
+    PyObject *value;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    value = Py_XNewRef(loop->attrs[index]);
+    Py_END_CRITICAL_SECTION();
+    return value;
+}
+
+void
+hl_loop_set_attr(hl_loop *loop, hl_loop_attr index, PyObject *value)
+{
+    PyObject *previous;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
+    previous = loop->attrs[index];
+    loop->attrs[index] = Py_XNewRef(value);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(previous);
+}
+
 /* The interned name of override number i. */
 static PyObject *
 override_name(const hl_state *state, int i)

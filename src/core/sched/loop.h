@@ -114,7 +114,7 @@ typedef struct hl_loop {
         window_arguments; /* owned tuple (HL_READ_BUFFER_SIZE, py/window.h) for calls of
                                    `read`; NULL until first needed */
 
-    PyObject *attrs[HL_ATTR_COUNT]; /* owned; NULL: the default */
+    PyObject *attrs[HL_ATTR_COUNT]; /* owned; NULL: the default; the loop's section */
 
     unsigned overrides; /* atomic: HL_OVERRIDE_* of type and instance together */
     unsigned instance_overrides; /* written in the loop's section, as `overrides` is */
@@ -289,6 +289,12 @@ hl_loop_check_overrides(hl_loop *loop)
                ? 0
                : hl_loop_refresh_overrides(loop);
 }
+
+/* One of loop->attrs, which any thread may exchange: new, or NULL. */
+PyObject *hl_loop_get_attr(hl_loop *loop, hl_loop_attr index);
+
+/* Put value there (borrowed; NULL: the default). */
+void hl_loop_set_attr(hl_loop *loop, hl_loop_attr index, PyObject *value);
 
 /* Note that an instance attribute called name was set or deleted. */
 void hl_loop_note_attribute(hl_loop *loop, PyObject *name, bool is_set);

@@ -313,12 +313,12 @@ turn_run_slowly(hl_loop *loop, hl_ready_entry *entry)
     if (hl_loop_time(loop, &before) < 0) {
         return -1;
     }
-    Py_XSETREF(loop->attrs[HL_ATTR_CURRENT_HANDLE], Py_NewRef(entry->owner));
+    hl_loop_set_attr(loop, HL_ATTR_CURRENT_HANDLE, entry->owner);
     int error = entry->run(loop, entry->owner, entry->argument);
     if (loop->corked != NULL) {
         error = turn_flush(loop, error); /* sending is part of what takes time */
     }
-    Py_CLEAR(loop->attrs[HL_ATTR_CURRENT_HANDLE]);
+    hl_loop_set_attr(loop, HL_ATTR_CURRENT_HANDLE, NULL);
     if (loop->current_task != NULL) {
         hl_loop_clear_current_task(loop); /* the log record tells of it */
     }
