@@ -250,7 +250,7 @@ hl_handle_cancel(hl_handle *handle)
         }
         Py_SETREF(handle->args, tuple);
     }
-    Py_XSETREF(handle->cancelled, Py_NewRef(Py_True));
+    hl_handle_set_cancelled(handle, Py_True);
     hl_loop *loop = handle->loop != NULL ? hl_loop_cast(state, handle->loop) : NULL;
     bool is_quiet = loop != NULL && !hl_loop_is_debug(loop) &&
                     !hl_loop_replaces(loop, HL_OVERRIDE_GET_DEBUG);
@@ -323,23 +323,29 @@ static int
 handle_call_by_run(hl_handle *handle)
 {
     hl_state *state = hl_state_of((PyObject *)handle);
-    PyObject *args = hl_handle_args_tuple(handle);
-    PyObject *run = NULL, *all = NULL, *result = NULL, *callback = NULL;
-    if (args == NULL || handle->context == NULL) {
-        if (args != NULL) {
-            PyErr_SetString(PyExc_AttributeError, "_context");
-        }
+    PyObject *args, *callback, *context;
+    PyObject *run = NULL, *all = NULL, *result = NULL;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)handle);
+    args = hl_handle_args_tuple(handle);
+    callback = PyTuple_Pack(1, handle->callback != NULL ? handle->callback : Py_None);
+    context = Py_XNewRef(handle->context);
+    Py_END_CRITICAL_SECTION();
+    if (args == NULL || callback == NULL) {
         goto done;
     }
-    run = PyObject_GetAttr(handle->context, state->str.run);
-    callback = PyTuple_Pack(1, handle->callback != NULL ? handle->callback : Py_None);
-    all = run != NULL && callback != NULL ? PySequence_Concat(callback, args) : NULL;
+    if (context == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "_context");
+        goto done;
+    }
+    run = PyObject_GetAttr(context, state->str.run);
+    all = run != NULL ? PySequence_Concat(callback, args) : NULL;
     result = all != NULL ? PyObject_Call(run, all, NULL) : NULL;
 
 done:
     Py_XDECREF(all);
-    Py_XDECREF(callback);
     Py_XDECREF(run);
+    Py_XDECREF(context);
+    Py_XDECREF(callback);
     Py_XDECREF(args);
     Py_XDECREF(result);
     return result != NULL ? 0 : -1;

@@ -56,13 +56,23 @@ hl_handle_track(PyObject *self)
 /* The run of loop ends: let the collector see the handles that wait in the ready queue. */
 void hl_handle_track_queued(const hl_loop *loop);
 
+/* Any thread may ask. */
 static inline bool
 hl_handle_is_cancelled(const hl_handle *handle)
 {
-    return handle->cancelled == Py_True;
+    return __atomic_load_n(&handle->cancelled, __ATOMIC_RELAXED) == Py_True;
 }
 
-/* Cancel as Handle.cancel does.  Returns 0 or -1. */
+/* Store True, False or None (see the top).  The handle's section is held. */
+static inline void
+hl_handle_set_cancelled(hl_handle *handle, PyObject *value)
+{
+    PyObject *previous = handle->cancelled;
+    __atomic_store_n(&handle->cancelled, Py_NewRef(value), __ATOMIC_RELAXED);
+    Py_XDECREF(previous); /* one of the three as well, if any: runs no code */
+}
+
+/* Cancel as Handle.cancel does, in the handle's section.  Returns 0 or -1. */
 int hl_handle_cancel(hl_handle *handle);
 
 /* hl_run of handles: calls the callback unless it was cancelled; reports what it raises.

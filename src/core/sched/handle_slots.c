@@ -1,4 +1,5 @@
-/* The private slots of handles as Python reads and writes them (see handle_slots.h). */
+/* The private slots of handles as Python reads and writes them (see handle_slots.h): in the
+ * handle's section, since another thread may cancel it, as asyncio's slots have locks. */
 #include "sched/handle_slots.h"
 
 #include "py/context.h"
@@ -25,14 +26,24 @@ slot_value(PyObject *value, const char *name)
     return Py_NewRef(value);
 }
 
-PyObject *
-hl_handle_get_context(PyObject *self, PyObject *unused)
+static PyObject *
+get_context_lock_held(PyObject *self)
 {
     hl_handle *handle = (hl_handle *)self;
     if (hl_context_materialize(hl_state_of(self), &handle->context) < 0) {
         return NULL;
     }
     return slot_value(handle->context, "_context");
+}
+
+PyObject *
+hl_handle_get_context(PyObject *self, PyObject *unused)
+{
+    PyObject *context;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    context = get_context_lock_held(self);
+    Py_END_CRITICAL_SECTION();
+    return context;
 }
 
 static PyObject *
@@ -42,51 +53,71 @@ handle_get_context_slot(PyObject *self, void *closure)
 }
 
 static PyObject *
+get_args_lock_held(const hl_handle *handle)
+{
+    return handle->args != NULL ? hl_handle_args_tuple(handle)
+                                : slot_value(NULL, "_args");
+}
+
+static PyObject *
 handle_get_args(PyObject *self, void *closure)
 {
-    hl_handle *handle = (hl_handle *)self;
-    if (handle->args == NULL) {
-        return slot_value(NULL, "_args");
-    }
-    return hl_handle_args_tuple(handle);
+    PyObject *args;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    args = get_args_lock_held((hl_handle *)self);
+    Py_END_CRITICAL_SECTION();
+    return args;
 }
 
 static int
 handle_set_args(PyObject *self, PyObject *value, void *closure)
 {
     hl_handle *handle = (hl_handle *)self;
+    PyObject *previous;
+    Py_BEGIN_CRITICAL_SECTION(self);
     if (handle->cancelled == Py_None) {
-        Py_SETREF(handle->cancelled, Py_NewRef(Py_False));
+        hl_handle_set_cancelled(handle, Py_False);
     }
-    Py_XSETREF(handle->args, Py_XNewRef(value));
+    previous = handle->args;
+    handle->args = Py_XNewRef(value);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(previous);
     return 0;
 }
 
 static PyObject *
 handle_get_cancelled(PyObject *self, void *closure)
 {
-    hl_handle *handle = (hl_handle *)self;
-    if (handle->cancelled == Py_None) {
-        Py_RETURN_FALSE;
-    }
-    return slot_value(handle->cancelled, "_cancelled");
+    /* One of three that never die: nothing to lock. */
+    PyObject *value =
+        __atomic_load_n(&((hl_handle *)self)->cancelled, __ATOMIC_RELAXED);
+    return slot_value(value == Py_None ? Py_False : value, "_cancelled");
 }
 
 static int
-handle_set_cancelled(PyObject *self, PyObject *value, void *closure)
+set_cancelled_lock_held(hl_handle *handle, bool is_cancelled)
 {
-    hl_handle *handle = (hl_handle *)self;
-    int is_true = value != NULL ? PyObject_IsTrue(value) : 0;
-    if (is_true < 0) {
-        return -1;
-    }
     PyObject *tuple = hl_handle_args_tuple(handle);
     if (tuple == NULL) {
         return -1;
     }
     Py_XSETREF(handle->args, tuple);
-    Py_XSETREF(handle->cancelled, Py_NewRef(is_true ? Py_True : Py_False));
+    hl_handle_set_cancelled(handle, is_cancelled ? Py_True : Py_False);
     return 0;
+}
+
+static int
+handle_set_cancelled(PyObject *self, PyObject *value, void *closure)
+{
+    int is_true = value != NULL ? PyObject_IsTrue(value) : 0;
+    if (is_true < 0) {
+        return -1;
+    }
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    error = set_cancelled_lock_held((hl_handle *)self, is_true);
+    Py_END_CRITICAL_SECTION();
+    return error;
 }
 
 static const hl_handle_slot slot_callback = {"_callback",
@@ -98,7 +129,11 @@ PyObject *
 hl_handle_get_slot(PyObject *self, void *closure)
 {
     const hl_handle_slot *slot = closure;
-    return slot_value(*(PyObject **)((char *)self + slot->offset), slot->name);
+    PyObject *value;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    value = slot_value(*(PyObject **)((char *)self + slot->offset), slot->name);
+    Py_END_CRITICAL_SECTION();
+    return value;
 }
 
 int
@@ -106,8 +141,11 @@ hl_handle_set_slot(PyObject *self, PyObject *value, void *closure)
 {
     const hl_handle_slot *slot = closure;
     PyObject **field = (PyObject **)((char *)self + slot->offset);
-    PyObject *old = *field;
+    PyObject *old;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    old = *field;
     *field = Py_XNewRef(value);
+    Py_END_CRITICAL_SECTION();
     Py_XDECREF(old);
     return 0;
 }
@@ -121,8 +159,7 @@ static PyObject *
 handle_get_optional_slot(PyObject *self, void *closure)
 {
     const hl_handle_slot *slot = closure;
-    PyObject *value = *(PyObject **)((char *)self + slot->offset);
-    return Py_NewRef(value != NULL ? value : Py_None);
+    return hl_get_object(self, (void *)slot->offset);
 }
 
 PyGetSetDef hl_handle_getset[] = {

@@ -59,7 +59,10 @@ static PyObject *
 threadsafe_cancel(PyObject *self, PyObject *unused)
 {
     bool locked = handle_lock((hl_threadsafe_handle *)self, hl_thread_ident());
-    int error = hl_handle_cancel((hl_handle *)self);
+    int error;
+    Py_BEGIN_CRITICAL_SECTION(self); /* for those who look at the slots */
+    error = hl_handle_cancel((hl_handle *)self);
+    Py_END_CRITICAL_SECTION();
     handle_unlock((hl_threadsafe_handle *)self, locked);
     if (error < 0) {
         return NULL;
