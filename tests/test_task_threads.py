@@ -8,16 +8,19 @@ here too, and on interpreters without a GIL it must at least be safe.
 import asyncio
 import concurrent.futures
 import contextlib
+import itertools
 import sys
 import sysconfig
 import threading
+import time
 
 import pytest
 from support.task_kinds import ALL_KINDS, NATIVE, NATIVE_ON_ASYNCIO
+from support.threads import BOUND, ROUNDS, THREADS, in_threads, lockstep, references
 
 import hotloop
 
-ROUNDS = 50
+TIMES = 50
 STOCK_LOCKS = not sysconfig.get_config_var("Py_GIL_DISABLED") or sys.version_info >= (3, 14)
 
 
@@ -45,24 +48,12 @@ def running(kind):
     loop.close()
 
 
-def in_threads(*functions):
-    """Call each function in a thread of its own, at the same moment, and raise what they raise."""
-    barrier = threading.Barrier(len(functions))
-
-    def call(function):
-        barrier.wait()
-        return function()
-
-    with concurrent.futures.ThreadPoolExecutor(len(functions)) as pool:
-        return [future.result() for future in [pool.submit(call, one) for one in functions]]
-
-
 def test_call_soon_threadsafe_keeps_the_order_of_each_thread(kind):
     seen = []
 
     async def main():
         def push(label):
-            for number in range(ROUNDS):
+            for number in range(TIMES):
                 loop.call_soon_threadsafe(seen.append, (label, number))
 
         pushing = [loop.run_in_executor(None, push, label) for label in range(3)]
@@ -74,7 +65,7 @@ def test_call_soon_threadsafe_keeps_the_order_of_each_thread(kind):
     loop.run_until_complete(main())
     loop.close()
     for label in range(3):
-        assert [number for who, number in seen if who == label] == list(range(ROUNDS))
+        assert [number for who, number in seen if who == label] == list(range(TIMES))
 
 
 def test_set_result_by_way_of_call_soon_threadsafe(kind, running):
@@ -87,7 +78,7 @@ def test_set_result_by_way_of_call_soon_threadsafe(kind, running):
         threads[-1].start()
         return await future
 
-    for _ in range(ROUNDS):
+    for _ in range(TIMES):
         assert asyncio.run_coroutine_threadsafe(wait(), running).result(5) == "value"
         threads.pop().join()
 
@@ -102,7 +93,7 @@ def test_set_result_directly_from_another_thread(kind, running):
         ready.set()
         return await futures[-1]
 
-    for number in range(ROUNDS):
+    for number in range(TIMES):
         ready = threading.Event()
         waiting = asyncio.run_coroutine_threadsafe(wait(ready), running)
         ready.wait(5)
@@ -117,7 +108,7 @@ def test_cancel_of_a_task_from_another_thread(kind, running):
         event.set()
         await kind.Future(loop=running)
 
-    for _ in range(ROUNDS):
+    for _ in range(TIMES):
         started, event = [], threading.Event()
         waiting = asyncio.run_coroutine_threadsafe(wait(started), running)
         event.wait(5)
@@ -162,38 +153,96 @@ def test_create_task_from_another_thread(kind, running):
 def test_only_one_of_many_threads_finishes_a_future(kind):
     needs_locks(kind)
     loop = kind.new_loop()
-    for _ in range(ROUNDS):
-        future = kind.Future(loop=loop)
+    futures = [kind.Future(loop=loop) for _ in range(ROUNDS)]
+    won = []
 
-        def finish(number, future=future):
-            try:
-                future.set_result(number)
-            except asyncio.InvalidStateError:
-                return None
-            return number
+    def finish(place, number):
+        with contextlib.suppress(asyncio.InvalidStateError):
+            futures[number].set_result(place)
+            won.append((number, place))
 
-        results = in_threads(*(lambda number=number: finish(number) for number in range(3)))
-        (winner,) = [result for result in results if result is not None]
-        assert future.result() == winner
+    rounds = lockstep(
+        len(futures),
+        *(lambda number, place=place: finish(place, number) for place in range(THREADS)),
+    )
     loop.close()
+    assert sorted(won) == [(number, futures[number].result()) for number in range(rounds)]
 
 
 def test_callbacks_added_by_many_threads_all_run(kind):
     needs_locks(kind)
     loop = kind.new_loop()
+    futures = [kind.Future(loop=loop) for _ in range(ROUNDS // 20)]
     called = []
-    for _ in range(ROUNDS):
-        future = kind.Future(loop=loop)
 
-        def add(future=future):
-            for _ in range(10):
-                future.add_done_callback(called.append)
+    def add(number):
+        futures[number // 20].add_done_callback(called.append)
 
-        in_threads(add, add)
+    rounds = lockstep(20 * len(futures), *[add] * THREADS)
+    for future in futures:
         future.set_result(None)
-        loop.call_soon(loop.stop)
-        loop.run_forever()
-    assert len(called) == ROUNDS * 20
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert len(called) == rounds * THREADS
+
+
+def test_a_future_awaited_while_another_thread_finishes_it(kind, running):
+    """The task that begins to wait is noticed, or finds the result: it never waits for ever."""
+    needs_locks(kind)
+    futures = [kind.Future(loop=running) for _ in range(ROUNDS)]
+    at = [-1]
+    end = time.monotonic() + 1
+
+    async def wait():
+        for number, future in enumerate(futures):
+            at[0] = number % 100  # small numbers never die: see lockstep()
+            await future
+            if time.monotonic() > end:
+                break
+        at[0] = 100
+
+    waiting = asyncio.run_coroutine_threadsafe(wait(), running)
+    for number, future in enumerate(futures):
+        while at[0] not in (number % 100, 100):
+            time.sleep(0)
+        for _ in range(number % 41):
+            pass
+        future.set_result(None)
+        running.call_soon_threadsafe(int)
+    waiting.result(BOUND)
+
+
+def test_names_and_messages_set_by_many_threads(kind):
+    """Each is let go once."""
+    needs_locks(kind)
+    loop = kind.new_loop()
+    task = kind.Task(asyncio.sleep(0), loop=loop)
+    texts = [[f"text {place} {number}" for number in range(10)] for place in range(THREADS)]
+    before = references(itertools.chain(*texts))
+
+    def exchange(own, number):
+        task.set_name(own[number % 10])
+        assert task.get_name().startswith("text")
+        task._cancel_message = own[number % 10]
+
+    lockstep(ROUNDS, *(lambda number, own=own: exchange(own, number) for own in texts))
+    task.set_name("")
+    task._cancel_message = None
+    assert references(itertools.chain(*texts)) == before
+    loop.run_until_complete(task)
+    loop.close()
+
+
+def test_requests_to_cancel_are_counted(kind):
+    needs_locks(kind)
+    loop = kind.new_loop()
+    task = kind.Task(asyncio.sleep(0), loop=loop)
+    rounds = lockstep(ROUNDS, *[lambda number: task.cancel()] * THREADS, seconds=0.7)
+    assert task.cancelling() == rounds * THREADS
+    lockstep(rounds, *[lambda number: task.uncancel()] * THREADS, seconds=BOUND)
+    assert task.cancelling() == 0
+    loop.run_until_complete(asyncio.gather(task, return_exceptions=True))
     loop.close()
 
 
@@ -245,7 +294,7 @@ def test_loops_in_several_threads_do_not_meet(kind):
             return number
 
         async def main():
-            for _ in range(ROUNDS):
+            for _ in range(TIMES):
                 children = [kind.Task(child(n), loop=loop) for n in range(5)]
                 assert len(asyncio.all_tasks()) == 6
                 assert await asyncio.gather(*children) == [0, 1, 2, 3, 4]
@@ -266,7 +315,7 @@ def test_future_handed_from_one_loop_to_another_thread(kind):
     def drop(objects):
         objects.clear()
 
-    for _ in range(ROUNDS):
+    for _ in range(TIMES):
         future = kind.Future(loop=loop)
         task = kind.Task(asyncio.sleep(0), loop=loop)
         loop.run_until_complete(task)
