@@ -185,7 +185,7 @@ hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
         return -1;
     }
     /* The handle may have been in use: each of these may run code that looks at it. */
-    Py_XSETREF(handle->cancelled, Py_NewRef(Py_False));
+    hl_handle_set_cancelled(handle, Py_False);
     Py_XSETREF(handle->args, Py_NewRef(args));
     Py_XSETREF(handle->callback, Py_NewRef(callback));
     Py_XSETREF(handle->context, copy);
