@@ -477,7 +477,8 @@ hl_api_call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     if (deadline_of_delay(loop, call.args[0], &when, &seconds) < 0) {
         return NULL;
     }
-    if (hl_loop_replaces(loop, HL_OVERRIDE_CALL_AT)) {
+    /* Replaced by another thread at this moment it is the next call's, as without an object. */
+    if (when != NULL && hl_loop_replaces(loop, HL_OVERRIDE_CALL_AT)) {
         handle = call_replaced_call_at(
             loop, when, call.args + 1, call.nargs - 1, call.context);
     }

@@ -313,6 +313,7 @@ turn_run_slowly(hl_loop *loop, hl_ready_entry *entry)
     if (hl_loop_time(loop, &before) < 0) {
         return -1;
     }
+    assert(entry->owner != NULL);
     hl_loop_set_attr(loop, HL_ATTR_CURRENT_HANDLE, entry->owner);
     int error = entry->run(loop, entry->owner, entry->argument);
     if (loop->corked != NULL) {
