@@ -232,6 +232,22 @@ def test_a_closed_loop_answers_as_asyncios(call, debug):
     assert_same_on_both(scenario)
 
 
+@pytest.mark.parametrize("where", ["instance", "class"])
+def test_a_loop_that_says_that_it_runs_is_not_run(where):
+    def scenario(loop):
+        target = loop if where == "instance" else type(loop)
+        coroutine = asyncio.sleep(0)
+        with mock.patch.object(target, "is_running", lambda *args: True):
+            loop.call_soon(loop.stop)
+            outcomes = [outcome_of(loop.run_forever), outcome_of(loop.close)]
+            outcomes.append(outcome_of(loop.run_until_complete, coroutine))
+        coroutine.close()
+        return outcomes, loop.is_running()
+
+    outcomes, is_running = assert_same_on_both(scenario)[1]
+    assert [ended for ended, *_ in outcomes] == ["raised"] * 3 and not is_running
+
+
 @pytest.mark.parametrize("name", ["call_soon", "call_later", "run_forever", "call_soon_threadsafe"])
 def test_a_closed_loop_says_so_literally(loop, name):
     loop.close()

@@ -16,10 +16,35 @@ refuse_running(void)
 }
 
 static int
-check_not_running(hl_loop *loop)
+is_true_method(PyObject *object, PyObject *name)
+{
+    PyObject *answer = PyObject_CallMethodNoArgs(object, name);
+    int is_true = answer != NULL ? PyObject_IsTrue(answer) : -1;
+    Py_XDECREF(answer);
+    return is_true;
+}
+
+/* By the method is_running() if that was replaced.  Returns 1, 0, or -1. */
+static int
+loop_is_running(hl_loop *loop)
 {
     if (hl_loop_owner(loop) != 0) {
-        return refuse_running();
+        return 1;
+    }
+    if (hl_loop_check_overrides(loop) < 0) {
+        return -1;
+    }
+    return loop->overrides & HL_OVERRIDE_IS_RUNNING
+               ? is_true_method((PyObject *)loop, loop->state->str.is_running)
+               : 0;
+}
+
+static int
+check_not_running(hl_loop *loop)
+{
+    int is_running = loop_is_running(loop);
+    if (is_running != 0) {
+        return is_running < 0 ? -1 : refuse_running();
     }
     /* Looked up in asyncio.events each time, because tools replace them there. */
     PyObject *running = PyObject_CallMethodNoArgs(loop->state->events,
@@ -263,15 +288,6 @@ future_to_run(hl_loop *loop, PyObject *awaitable, bool *is_new_task)
         state->ensure_future, stack + 1, 1 | PY_VECTORCALL_ARGUMENTS_OFFSET, names);
     Py_DECREF(names);
     return future;
-}
-
-static int
-is_true_method(PyObject *object, PyObject *name)
-{
-    PyObject *answer = PyObject_CallMethodNoArgs(object, name);
-    int is_true = answer != NULL ? PyObject_IsTrue(answer) : -1;
-    Py_XDECREF(answer);
-    return is_true;
 }
 
 /* The coroutine raised out of the loop: nobody else can read its exception. */
