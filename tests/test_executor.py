@@ -97,6 +97,18 @@ def test_an_executor_that_is_given_is_used(loop, pool):
     assert loop._default_executor is None
 
 
+def test_a_future_of_asyncios_from_an_executor_is_left_as_it_is(loop):
+    class Executor:
+        def submit(self, function, *args):
+            future = loop.create_future()
+            loop.call_soon(lambda: future.set_result(function(*args)))
+            return future
+
+    future = loop.run_in_executor(Executor(), divmod, 7, 2)
+    assert not future._callbacks
+    assert loop.run_until_complete(future) == (3, 1)
+
+
 def test_a_default_executor_that_is_set_is_used(loop, pool):
     loop.set_default_executor(pool)
     assert loop._default_executor is pool

@@ -144,9 +144,10 @@ class Loop(_core.Loop, _wakeup.SignalWakeUp):
                 self._default_executor = executor
         job = executor.submit(func, *args)
         future = futures.wrap_future(job, loop=self)
-        # While a job is out the loop hands over the GIL in every turn.
-        self._executor_job(1)
-        job.add_done_callback(self._executor_job)
+        if not asyncio.isfuture(job):  # An executor may answer with one: no thread works then.
+            # While a job is out the loop hands over the GIL in every turn.
+            self._executor_job(1)
+            job.add_done_callback(self._executor_job)
         return future
 
     # -- watched descriptors ---------------------------------------------------------------------
