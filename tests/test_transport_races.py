@@ -1,9 +1,9 @@
 """Several threads use one transport, at the same moment and while the loop serves it.
 
 Transports are not thread-safe, and asyncio promises nothing; here nothing may crash, be lost or be
-told twice. As in test_thread_races.py each test was seen to fail in a debug build of an interpreter
-without a GIL when the lock that it is about was taken away, unless its docstring says that only
-ThreadSanitizer sees that.
+told twice. As in test_thread_races.py what is about a lock was seen to fail in a debug build of an
+interpreter without a GIL when that was taken out, unless the docstring says that only
+ThreadSanitizer sees it.
 
 Not over TLS: the ssl module gives up the GIL for OpenSSL, where one thread then reads the memory
 that another one writes, since a MemoryBIO has no lock. asyncio's own transports crash in it too.
@@ -381,6 +381,7 @@ KINDS = ["stream", "datagram", "pipe"]
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_transport_used_by_several_threads_while_the_loop_serves_it(running, kind):
+    """For ThreadSanitizer, which looks at all of this in any order."""
     connection = Connection(running)
     transports = getattr(connection, kind)()
 
