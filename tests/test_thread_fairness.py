@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import statistics
 import sys
+import sysconfig
 import threading
 import time
 
@@ -158,6 +159,10 @@ def test_an_executor_round_trip_takes_at_most_twice_asyncios():
     assert statistics.median(ratios) <= 2, ratios
 
 
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="needs Python with a GIL: without one the system's scheduler alone decides",
+)
 @pytest.mark.timeout(60)
 def test_a_call_from_a_busy_thread_arrives_while_tasks_spin(loop_factory):
     """A ping-pong of call_soon_threadsafe and a thread's event advances steadily."""
