@@ -525,20 +525,7 @@ class Loop(_core.Loop, _wakeup.SignalWakeUp):
         if type(server) is base_events.Server:
             server.__class__ = Server
             Server._adopt(server)  # type: ignore[arg-type]
-        if not _is_plain_socket(sock, _LISTENERS_USE):
-            options = {} if context is None else {"context": context}
-            super()._start_serving(  # type: ignore[misc]
-                protocol_factory,
-                sock,
-                sslcontext,
-                server,
-                backlog,
-                ssl_handshake_timeout,
-                ssl_shutdown_timeout,
-                **options,
-            )
-            return
-        self._listen(
+        arguments = (
             protocol_factory,
             sock,
             sslcontext,
@@ -546,8 +533,12 @@ class Loop(_core.Loop, _wakeup.SignalWakeUp):
             backlog,
             ssl_handshake_timeout,
             ssl_shutdown_timeout,
-            context,
         )
+        if _is_plain_socket(sock, _LISTENERS_USE):
+            self._listen(*arguments, context)
+        else:
+            options = {} if context is None else {"context": context}
+            super()._start_serving(*arguments, **options)  # type: ignore[misc]
 
     # -- signals ---------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ loop_is_running(hl_loop *loop)
     if (hl_loop_check_overrides(loop) < 0) {
         return -1;
     }
-    return loop->overrides & HL_OVERRIDE_IS_RUNNING
+    return hl_loop_replaces(loop, HL_OVERRIDE_IS_RUNNING)
                ? is_true_method((PyObject *)loop, loop->state->str.is_running)
                : 0;
 }

@@ -77,16 +77,10 @@ reader_failed(hl_transport *pipe, int error)
         hl_error_set(error);
     }
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *result = hl_call_handling(exception,
-                                        pipe->loop->state->transports,
-                                        "read_pipe_failed",
-                                        "(OsOO)",
-                                        (PyObject *)pipe->loop,
-                                        READ_ERROR,
-                                        exception,
-                                        (PyObject *)pipe);
-    int failed = result == NULL ? -1 : reader_end(pipe, exception);
-    Py_XDECREF(result);
+    int failed = hl_transport_report(pipe, "read_pipe_failed", READ_ERROR, exception);
+    if (failed == 0) {
+        failed = reader_end(pipe, exception);
+    }
     Py_DECREF(exception);
     return failed;
 }

@@ -38,16 +38,10 @@ writer_failed(hl_transport *pipe, int error)
 {
     hl_error_set(error);
     PyObject *exception = PyErr_GetRaisedException();
-    PyObject *result = hl_call_handling(exception,
-                                        pipe->loop->state->transports,
-                                        "transport_failed",
-                                        "(OsOO)",
-                                        (PyObject *)pipe->loop,
-                                        WRITE_ERROR,
-                                        exception,
-                                        (PyObject *)pipe);
-    int failed = result == NULL ? -1 : writer_end(pipe, exception);
-    Py_XDECREF(result);
+    int failed = hl_transport_report(pipe, "transport_failed", WRITE_ERROR, exception);
+    if (failed == 0) {
+        failed = writer_end(pipe, exception);
+    }
     Py_DECREF(exception);
     return failed;
 }

@@ -265,6 +265,11 @@ int hl_transport_close(hl_transport *transport);
 /* Drop what is queued and schedule connection_lost(exc) (borrowed; None for none). */
 int hl_transport_force_close(hl_transport *transport, PyObject *exc);
 
+/* Tell the exception handler by a function of _transports.py that takes (loop, message,
+ * exception, transport).  Returns 0, or -1 if an exception must leave the loop. */
+int hl_transport_report(hl_transport *transport, const char *function,
+                        const char *message, PyObject *exception);
+
 /* The raised exception ends the connection: OSError quietly, others are reported with
  * message.  KeyboardInterrupt and SystemExit stay raised.  Returns 0, or -1. */
 int hl_transport_fail(hl_transport *transport, const char *message);

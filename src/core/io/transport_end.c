@@ -184,6 +184,22 @@ hl_transport_note_lost_write(hl_transport *transport)
 }
 
 int
+hl_transport_report(hl_transport *transport, const char *function, const char *message,
+                    PyObject *exception)
+{
+    PyObject *result = hl_call_handling(exception,
+                                        transport->loop->state->transports,
+                                        function,
+                                        "(OsOO)",
+                                        (PyObject *)transport->loop,
+                                        message,
+                                        exception,
+                                        (PyObject *)transport);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+int
 hl_transport_fail(hl_transport *transport, const char *message)
 {
     if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
@@ -195,16 +211,7 @@ hl_transport_fail(hl_transport *transport, const char *message)
     bool is_quiet = PyObject_TypeCheck(exception, (PyTypeObject *)PyExc_OSError) &&
                     !transport->is_given_up && !hl_loop_is_debug(transport->loop);
     if (!is_quiet && !transport->is_given_up) {
-        PyObject *result = hl_call_handling(exception,
-                                            transport->loop->state->transports,
-                                            "transport_failed",
-                                            "(OsOO)",
-                                            (PyObject *)transport->loop,
-                                            message,
-                                            exception,
-                                            (PyObject *)transport);
-        error = result != NULL ? 0 : -1;
-        Py_XDECREF(result);
+        error = hl_transport_report(transport, "transport_failed", message, exception);
     }
     if (error == 0 && !transport->is_given_up) {
         error = hl_transport_force_close(transport, exception);
