@@ -187,13 +187,13 @@ hl_transport_run(hl_loop *loop, hl_transport *transport, PyObject **slot,
     bool is_made = context == loop->state->empty_context;
     int error = hl_context_materialize(loop->state, &context);
     if (error == 0) {
-        error = PyContext_Enter(context);
+        error = hl_context_enter(loop->state, loop->thread_state, context);
     }
     if (error == 0) {
         Py_BEGIN_CRITICAL_SECTION((PyObject *)transport);
         error = run_lock_held(transport, body);
         Py_END_CRITICAL_SECTION();
-        if (PyContext_Exit(context) < 0) {
+        if (hl_context_exit(loop->state, loop->thread_state, context) < 0) {
             error = -1;
         }
     }

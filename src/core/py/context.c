@@ -14,11 +14,13 @@ as_struct(PyObject *context)
 static int
 check_entered(PyObject *context)
 {
+    const PyThreadState *thread = PyThreadState_Get();
+    PyObject *outer = thread->context;
     if (PyContext_Enter(context) < 0) {
         return -1;
     }
-    bool holds =
-        PyThreadState_Get()->context == context && as_struct(context)->is_entered == 1;
+    bool holds = thread->context == context && as_struct(context)->is_entered == 1 &&
+                 as_struct(context)->previous == outer;
     PyObject *before = as_struct(context)->vars;
     PyObject *variable = PyContextVar_New("hotloop", NULL);
     PyObject *token = variable != NULL ? PyContextVar_Set(variable, Py_None) : NULL;
@@ -29,7 +31,8 @@ check_entered(PyObject *context)
     if (PyContext_Exit(context) < 0 || error < 0) {
         return -1;
     }
-    return holds && as_struct(context)->is_entered == 0;
+    return holds && thread->context == outer && as_struct(context)->is_entered == 0 &&
+           as_struct(context)->previous == NULL;
 }
 
 /* Whether the struct is as context.h says: 1, 0, or -1 with an exception. */

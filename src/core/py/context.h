@@ -8,7 +8,8 @@
  *
  * Whether a context is empty is read from CPython's private struct, which is checked at
  * import (hl_context_init).  If it is not as expected, and on free-threaded builds, there is
- * no marker, and contexts are copied at once. */
+ * no marker, and contexts are copied at once.  Where there is one, contexts are also entered
+ * and left here, up to 3.13: later versions tell watchers of it. */
 #ifndef HL_PY_CONTEXT_H
 #define HL_PY_CONTEXT_H
 
@@ -17,7 +18,7 @@
 /* CPython's PyContext. */
 typedef struct {
     PyObject_HEAD
-    PyObject *previous; /* entered before this one */
+    PyObject *previous; /* entered before this one; borrowed from the thread state */
     PyObject *vars;     /* immutable mapping; one object stands for all empty ones */
     PyObject *weakrefs;
     int is_entered;
@@ -31,6 +32,39 @@ static inline PyObject *
 hl_context_current(void)
 {
     return PyThreadState_Get()->context;
+}
+
+/* PyContext_Enter() for the current thread, whose state is given.  Returns 0 or -1. */
+static inline int
+hl_context_enter(const hl_state *state, PyThreadState *thread, PyObject *object)
+{
+    hl_context *context = (hl_context *)object;
+    if (HL_CONTEXT_IS_WATCHED || state->empty_context == NULL ||
+        !PyContext_CheckExact(object) || context->is_entered) {
+        return PyContext_Enter(object);
+    }
+    context->previous = thread->context;
+    context->is_entered = 1;
+    thread->context = Py_NewRef(object);
+    thread->context_ver++;
+    return 0;
+}
+
+/* PyContext_Exit() in the same way. */
+static inline int
+hl_context_exit(const hl_state *state, PyThreadState *thread, PyObject *object)
+{
+    hl_context *context = (hl_context *)object;
+    if (HL_CONTEXT_IS_WATCHED || state->empty_context == NULL ||
+        thread->context != object || !context->is_entered) {
+        return PyContext_Exit(object);
+    }
+    thread->context = context->previous; /* the reference is its own */
+    context->previous = NULL;
+    context->is_entered = 0;
+    thread->context_ver++;
+    Py_DECREF(object); /* never the last one: whoever entered it has one too */
+    return 0;
 }
 
 /* A copy of the current context, or the marker for an empty one.  New, or NULL. */

@@ -353,7 +353,8 @@ done:
 
 /* Call in the handle's context.  Returns 0 or -1 with what it raised. */
 static inline int
-handle_call_in_context(hl_handle *handle, hl_state *state, bool is_by_loop)
+handle_call_in_context(hl_handle *handle, hl_state *state, PyThreadState *thread,
+                       bool is_by_loop)
 {
     if (hl_context_materialize(state, &handle->context) < 0) {
         return -1;
@@ -363,14 +364,14 @@ handle_call_in_context(hl_handle *handle, hl_state *state, bool is_by_loop)
         return handle_call_by_run(handle);
     }
     Py_INCREF(context);
-    if (PyContext_Enter(context) < 0) {
+    if (hl_context_enter(state, thread, context) < 0) {
         Py_DECREF(context);
         return -1;
     }
     PyObject *result = handle_call(handle, is_by_loop);
     int error = result != NULL ? 0 : -1;
     Py_XDECREF(result);
-    if (PyContext_Exit(context) < 0) {
+    if (hl_context_exit(state, thread, context) < 0) {
         error = -1;
     }
     if (Py_REFCNT(handle) == 1 && error == 0 && handle->context == context) {
@@ -450,7 +451,7 @@ handle_run(hl_loop *loop, hl_handle *handle)
     if (!HL_FREE_THREADED && hl_handle_is_cancelled(handle)) {
         return 0;
     }
-    if (handle_call_in_context(handle, loop->state, true) == 0) {
+    if (handle_call_in_context(handle, loop->state, loop->thread_state, true) == 0) {
         return 0;
     }
     return hl_handle_report(loop, (PyObject *)handle);
@@ -473,7 +474,8 @@ PyObject *
 hl_handle_run_method(PyObject *self, PyObject *unused)
 {
     hl_state *state = hl_state_of(self);
-    if (handle_call_in_context((hl_handle *)self, state, false) < 0) {
+    if (handle_call_in_context((hl_handle *)self, state, PyThreadState_Get(), false) <
+        0) {
         if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
             PyErr_ExceptionMatches(PyExc_SystemExit)) {
             return NULL;

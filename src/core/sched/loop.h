@@ -127,6 +127,7 @@ typedef struct hl_loop {
     bool is_debug;    /* atomic, as all that attributes of Python set (attributes.c) */
     bool is_closed;   /* atomic */
     bool is_stopping; /* atomic */
+    PyThreadState *thread_state; /* of the thread that runs the present turn */
     bool is_in_entry; /* an entry of the ready queue is running: bytes may be corked */
     bool is_writing_through; /* atomic: every write goes to the kernel at once */
     bool is_forked_running;  /* it was running in the parent when this process forked */

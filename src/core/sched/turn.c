@@ -415,6 +415,7 @@ hl_loop_turn(hl_loop *loop)
     int count = turn_collect(loop, timeout_ns, events);
     __atomic_store_n(&loop->turn_number, loop->turn_number + 1, __ATOMIC_RELAXED);
     loop->foreign_calls = 0;
+    loop->thread_state = PyThreadState_Get();
     if (count < 0 || hl_inbox_drain(loop) < 0 ||
         hl_watch_dispatch(loop, events, count) < 0 || turn_expire_timers(loop) < 0) {
         return -1;

@@ -4,6 +4,7 @@
  * drop the last reference to it.  The caller (queue entry or callable) holds the task. */
 #include "task/step.h"
 
+#include "py/context.h"
 #include "sched/current.h"
 #include "sched/handle.h"
 #include "task/awaited_by.h"
@@ -172,13 +173,13 @@ run_step(hl_loop *loop, hl_task *task, PyObject *exception)
         return -1;
     }
     Py_INCREF(context);
-    int error = PyContext_Enter(context);
+    int error = hl_context_enter(loop->state, loop->thread_state, context);
     if (error == 0) {
         error = hl_current_set(loop, (PyObject *)task);
         if (error == 0) {
             error = hl_task_step_now(loop->state, task, exception);
         }
-        if (PyContext_Exit(context) < 0) {
+        if (hl_context_exit(loop->state, loop->thread_state, context) < 0) {
             error = -1;
         }
     }
