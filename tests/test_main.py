@@ -231,6 +231,7 @@ COMMAND_LINES = {
     "folder": ["folder", "x"],
     "folder_with_slash": ["./folder/"],
     "folder_without_main": ["nothing"],
+    "folder_of_now_without_main": ["."],
     "zip": ["app.zip", "x"],
     "module": ["-m", "module", "-m", "x"],
     "module_without_space": ["-mmodule", "x"],
@@ -251,6 +252,7 @@ COMMAND_LINES = {
     "code_indented": ["-c", "\n    print(1)\n    1 / 0\n"],
     "code_annotations": ["-c", SCRIPTS["annotations"]],
     "code_empty": ["-c", ""],
+    "code_undecodable": ["-c", "print('\udcff')"],
     "code_exits": ["-c", "exit(3)"],
     "code_pickle": ["-c", "import pickle\nclass A: pass\nprint(pickle.loads(pickle.dumps(A)))"],
 }
@@ -265,6 +267,12 @@ def test_command_line_means_what_it_means_to_python(name, project):
 @pytest.mark.timeout(60)
 def test_absolute_script_from_elsewhere(project):
     assert_same(project / "sub" / "script.py", cwd="/")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("name", [".", "", "./"])
+def test_current_folder_as_the_program(name, project):
+    assert_same(name, "x", cwd=project / "folder")
 
 
 UNDECODABLE = {

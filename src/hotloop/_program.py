@@ -134,6 +134,11 @@ def run_command(source: str, arguments: list[str]) -> None:
 
         source = textwrap.dedent(source)
     main = new_main_module()
+    try:
+        source.encode()
+    except UnicodeEncodeError:
+        sys.stderr.write("Unable to decode the command from the command line:\n")
+        raise
     code = compiled(source, "<string>")
     remember_lines(code, source)
     exec(code, vars(main))
@@ -165,7 +170,7 @@ def run_stdin(arguments: list[str]) -> None:
 
 def absolute(path: str) -> str:
     """Return the path as python puts it in __file__: absolute, but not normalised."""
-    return os.path.join(os.getcwd(), path)
+    return os.getcwd() if path in ("", ".") else os.path.join(os.getcwd(), path)
 
 
 def set_first_path_entry(entry: str, even_if_safe: bool = False) -> None:
