@@ -8,6 +8,7 @@ import asyncio
 import contextvars
 import gc
 import logging
+import signal
 import socket
 import sys
 import threading
@@ -799,6 +800,41 @@ def test_call_soon_replaced_on_the_class_later_is_used(loop_factory):
         assert calls == []
     finally:
         loop.close()
+
+
+@pytest.mark.parametrize("answer", [True, False])
+@pytest.mark.parametrize("where", ["instance", "class"])
+def test_a_replaced_get_debug_is_asked_by_all_that_is_made(where, answer):
+    """Where a thing was made and the text of a cancelled handle are kept if it says so."""
+
+    def make(loop, made):
+        made["soon"] = loop.call_soon(int)
+        made["threadsafe"] = loop.call_soon_threadsafe(int)
+        made["later"] = loop.call_later(60, int)
+        made["at"] = loop.call_at(loop.time() + 60, int)
+        loop.add_signal_handler(signal.SIGUSR1, int)
+        made["signal"] = loop._signal_handlers[signal.SIGUSR1]
+        loop.remove_signal_handler(signal.SIGUSR1)
+        made["by hand"] = type(made["soon"])(int, (), loop)
+        made["future"] = loop.create_future()
+        made["task"] = loop.create_task(asyncio.sleep(0))
+        for name in ("later", "at"):
+            made[name].cancel()
+
+    def scenario(loop):
+        made = {}
+        with mock.patch.object(
+            loop if where == "instance" else type(loop), "get_debug", lambda *args: answer
+        ):
+            loop.set_debug(not answer)
+            loop.slow_callback_duration = 60
+            loop.call_soon(make, loop, made)
+            run_briefly(loop, 3)
+        sources = {name: one._source_traceback is not None for name, one in made.items()}
+        return sources, [made[name]._repr is not None for name in ("later", "at")]
+
+    sources, texts = assert_same_on_both(scenario)[1]
+    assert set(sources.values()) == set(texts) == {answer}
 
 
 def test_a_mocked_exception_handler_call_gets_every_report(loop):

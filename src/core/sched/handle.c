@@ -39,12 +39,20 @@ handle_store_args(hl_handle *handle, hl_state *state, PyObject *const *args,
     return 0;
 }
 
+/* Keep where the handle was made, if the loop says that it is in debug mode. */
 static int
-handle_record_source(hl_handle *handle, hl_state *state)
+handle_record_if_debug(hl_handle *handle, hl_state *state, PyObject *loop)
 {
-    handle->source_traceback =
-        PyObject_CallMethod(state->support, "extract_stack", NULL);
-    return handle->source_traceback != NULL ? 0 : -1;
+    int is_debug = hl_loop_ask_debug(state, loop);
+    if (is_debug <= 0) {
+        return is_debug;
+    }
+    PyObject *stack = PyObject_CallMethod(state->support, "extract_stack", NULL);
+    if (stack == NULL) {
+        return -1;
+    }
+    Py_XSETREF(handle->source_traceback, stack);
+    return 0;
 }
 
 int
@@ -59,7 +67,9 @@ hl_handle_fill(hl_handle *handle, hl_loop *loop, PyObject *callback,
     }
     handle->callback = Py_NewRef(callback);
     handle->loop = Py_NewRef((PyObject *)loop);
-    return hl_loop_is_debug(loop) ? handle_record_source(handle, loop->state) : 0;
+    return hl_loop_may_be_debug(loop)
+               ? handle_record_if_debug(handle, loop->state, (PyObject *)loop)
+               : 0;
 }
 
 PyObject *
@@ -173,12 +183,6 @@ int
 hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
                       PyObject *args, PyObject *loop, PyObject *context)
 {
-    PyObject *debug = PyObject_CallMethodNoArgs(loop, state->str.get_debug);
-    int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
-    Py_XDECREF(debug);
-    if (is_debug < 0) {
-        return -1;
-    }
     PyObject *copy = context == NULL || context == Py_None ? PyContext_CopyCurrent()
                                                            : Py_NewRef(context);
     if (copy == NULL) {
@@ -192,7 +196,7 @@ hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
     Py_XSETREF(handle->loop, Py_NewRef(loop));
     Py_CLEAR(handle->repr);
     Py_CLEAR(handle->source_traceback);
-    return is_debug ? handle_record_source(handle, state) : 0;
+    return handle_record_if_debug(handle, state, loop);
 }
 
 static int
@@ -221,9 +225,7 @@ handle_keep_repr(hl_handle *handle, hl_state *state)
     if (handle->loop == NULL) {
         return 0;
     }
-    PyObject *debug = PyObject_CallMethodNoArgs(handle->loop, state->str.get_debug);
-    int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
-    Py_XDECREF(debug);
+    int is_debug = hl_loop_ask_debug(state, handle->loop);
     if (is_debug <= 0) {
         return is_debug;
     }
@@ -252,9 +254,8 @@ hl_handle_cancel(hl_handle *handle)
     }
     hl_handle_set_cancelled(handle, Py_True);
     hl_loop *loop = handle->loop != NULL ? hl_loop_cast(state, handle->loop) : NULL;
-    bool is_quiet = loop != NULL && !hl_loop_is_debug(loop) &&
-                    !hl_loop_replaces(loop, HL_OVERRIDE_GET_DEBUG);
-    if (!is_quiet && handle_keep_repr(handle, state) < 0) {
+    if ((loop == NULL || hl_loop_may_be_debug(loop)) &&
+        handle_keep_repr(handle, state) < 0) {
         return -1;
     }
     Py_XSETREF(handle->callback, Py_NewRef(Py_None));

@@ -63,6 +63,19 @@ hl_loop_get_attr(hl_loop *loop, hl_loop_attr index)
     return value;
 }
 
+int
+hl_loop_ask_debug(const hl_state *state, PyObject *loop)
+{
+    hl_loop *native = hl_loop_cast(state, loop);
+    if (native != NULL && !hl_loop_replaces(native, HL_OVERRIDE_GET_DEBUG)) {
+        return hl_loop_is_debug(native);
+    }
+    PyObject *debug = PyObject_CallMethodNoArgs(loop, state->str.get_debug);
+    int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
+    Py_XDECREF(debug);
+    return is_debug;
+}
+
 void
 hl_loop_set_attr(hl_loop *loop, hl_loop_attr index, PyObject *value)
 {

@@ -215,13 +215,20 @@ hl_loop_cast(const hl_state *state, PyObject *object)
     return NULL;
 }
 
+/* False if hl_loop_ask_debug() would say so: handles and futures need not ask. */
+static inline bool
+hl_loop_may_be_debug(const hl_loop *loop)
+{
+    return hl_loop_is_debug(loop) || hl_loop_replaces(loop, HL_OVERRIDE_GET_DEBUG);
+}
+
 /* True if futures and tasks may push on the ready queue themselves: nobody replaced
  * call_soon, and debug mode (which wants real handles) is off. */
 static inline bool
 hl_loop_is_direct(const hl_loop *loop)
 {
-    return !hl_loop_is_debug(loop) && !hl_loop_is_closed(loop) &&
-           !hl_loop_replaces(loop, HL_OVERRIDE_CALL_SOON | HL_OVERRIDE_GET_DEBUG);
+    return !hl_loop_may_be_debug(loop) && !hl_loop_is_closed(loop) &&
+           !hl_loop_replaces(loop, HL_OVERRIDE_CALL_SOON);
 }
 
 /* True if this thread may look at the ready queue: it runs the loop, or nobody does. */
@@ -290,6 +297,10 @@ hl_loop_check_overrides(hl_loop *loop)
                ? 0
                : hl_loop_refresh_overrides(loop);
 }
+
+/* Whether a loop of any kind is in debug mode, by its own get_debug() unless that is ours.  Returns
+ * 0, 1 or -1 with the method's exception. */
+int hl_loop_ask_debug(const hl_state *state, PyObject *loop);
 
 /* One of loop->attrs, which any thread may exchange: new, or NULL. */
 PyObject *hl_loop_get_attr(hl_loop *loop, hl_loop_attr index);

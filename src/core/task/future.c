@@ -17,19 +17,6 @@ current_loop(hl_state *state)
     return PyObject_CallNoArgs(state->get_event_loop);
 }
 
-static int
-future_is_debug(hl_state *state, PyObject *loop)
-{
-    hl_loop *native = hl_loop_cast(state, loop);
-    if (native != NULL && !hl_loop_replaces(native, HL_OVERRIDE_GET_DEBUG)) {
-        return hl_loop_is_debug(native);
-    }
-    PyObject *debug = PyObject_CallMethodNoArgs(loop, state->str.get_debug);
-    int is_debug = debug != NULL ? PyObject_IsTrue(debug) : -1;
-    Py_XDECREF(debug);
-    return is_debug;
-}
-
 void
 hl_future_drop_fields(hl_future *future)
 {
@@ -69,7 +56,7 @@ hl_future_init(hl_state *state, hl_future *future, PyObject *loop)
     future->log_tb = 0;
     future->blocking = 0;
     Py_XSETREF(future->loop, owner); /* dropping them ran code */
-    int is_debug = future_is_debug(state, owner);
+    int is_debug = hl_loop_ask_debug(state, owner);
     if (is_debug < 0) {
         return -1;
     }
@@ -106,7 +93,7 @@ hl_future_new(hl_loop *loop)
         }
     }
     hl_count_new(state, HL_COUNT_FUTURE);
-    if (hl_loop_is_debug(loop) || hl_loop_replaces(loop, HL_OVERRIDE_GET_DEBUG)) {
+    if (hl_loop_may_be_debug(loop)) {
         if (hl_future_init(state, (hl_future *)self, (PyObject *)loop) < 0) {
             Py_DECREF(self);
             return NULL;
