@@ -555,6 +555,40 @@ def test_a_forked_child_has_its_own_epoll_set():
     assert on_each(scenario) == ([], [1])
 
 
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@known_difference("Processes")
+def test_a_run_does_not_go_on_in_a_forked_child():
+    """A loop that runs while the process forks ends its turn in the child with a RuntimeError, and
+    cannot be run there again; the child makes a loop of its own. asyncio's child goes on with the
+    parent's run, in which `asyncio.get_running_loop()` finds no loop."""
+
+    def run_until_stopped(loop):
+        loop.call_soon(loop.stop)
+        return outcome_of(loop.run_forever)
+
+    def scenario(loop):
+        reading, writing = os.pipe()
+        parent, children = os.getpid(), []
+        loop.call_soon(lambda: children.append(os.fork()))
+        runs = [run_until_stopped(loop), run_until_stopped(loop)]
+        if os.getpid() != parent:
+            os.write(writing, str(runs).encode())
+            os._exit(0)
+        os.waitpid(children[0], 0)
+        os.close(writing)
+        with os.fdopen(reading) as answer:
+            return runs, eval(answer.read())
+
+    refused = (
+        "raised",
+        "RuntimeError",
+        "The event loop was running when the process forked; "
+        "the child must create its own event loop",
+    )
+    normal = [("returned", None)] * 2
+    assert on_each(scenario) == ((normal, normal), (normal, [refused, refused]))
+
+
 @known_difference("Processes")
 def test_no_thread_waits_for_a_child():
     """The loop learns of the exit of a child by a process descriptor (`pidfd_open`), on every
@@ -671,6 +705,26 @@ def test_the_repr_of_a_loop_says_whether_its_tasks_are_native():
     theirs, ours = (shown for (shown,) in on_each(lambda loop: [repr(loop)]))
     assert "tasks=" not in theirs
     assert ours.endswith((" tasks=native>", " tasks=stock>"))
+
+
+@known_difference("What objects look like")
+def test_tracebacks_have_no_lines_of_the_loop():
+    """Tracebacks have no lines of asyncio's own `run_until_complete()`, `run_forever()` and the
+    like, which are not Python here. The lines of the program and of the rest of asyncio, of
+    `asyncio.run()` for example, are there."""
+
+    async def fail():
+        raise LookupError("in the program")
+
+    def scenario(loop):
+        with pytest.raises(LookupError) as caught:
+            loop.run_until_complete(fail())
+        return [entry.name for entry in caught.traceback]
+
+    assert on_each(scenario) == (
+        ["scenario", "run_until_complete", "fail"],
+        ["scenario", "fail"],
+    )
 
 
 @known_difference("What objects look like")
