@@ -710,6 +710,23 @@ def test_descriptors_that_lie_far_apart(loop):
             os.close(number)
 
 
+@pytest.mark.parametrize("number", [2**31 - 1, 2**30, 2**24])
+def test_a_number_that_is_no_descriptor_takes_no_memory(loop, number):
+    """Tables are as long as the largest number that was ever watched."""
+
+    def pages():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0])
+
+    before = pages()
+    for add in (loop.add_reader, loop.add_writer):
+        with pytest.raises(OSError) as caught:
+            add(number, print)
+        assert caught.value.errno == errno.EBADF
+    assert not loop.remove_reader(number)
+    assert (pages() - before) * os.sysconf("SC_PAGE_SIZE") < 2**20
+
+
 def test_hundreds_of_descriptors_are_each_told_apart(loop):
     pairs = [socket.socketpair() for _ in range(200)]
     received = set()

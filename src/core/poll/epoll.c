@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
@@ -181,6 +182,12 @@ hl_poller_open(hl_poller *poller)
         poller_restore(poller);
     }
     return 0;
+}
+
+bool
+hl_poller_may_watch(const hl_poller *poller, int fd)
+{
+    return hl_table_at(&poller->items, fd) != NULL || fcntl(fd, F_GETFD) >= 0;
 }
 
 /* Make sure that fd has a slot and that there is a set. */

@@ -60,6 +60,10 @@ void hl_poller_fini(hl_poller *poller);
  * registers them in a set of this process. */
 void hl_poller_forget(hl_poller *poller);
 
+/* False if fd surely is no descriptor, which the kernel would refuse as well: it must not get an
+ * item, because the table is as long as its largest number.  fd is not negative. */
+bool hl_poller_may_watch(const hl_poller *poller, int fd);
+
 /* Watch fd until further notice for exactly interest (0: stop); a kind that was armed and
  * is in interest is armed no longer.  Returns 0 or -errno; on an error of adding or
  * changing, fd is not watched any more. */

@@ -4,6 +4,8 @@
 #include "py/error.h"
 #include "sched/handle.h"
 
+#include <errno.h>
+
 _Static_assert(offsetof(hl_watch, poll) == 0,
                "the poller sees the beginning of an item");
 
@@ -143,6 +145,9 @@ watch_begin_lock_held(hl_loop *loop, int fd, int kind, hl_watcher watcher,
     /* Closed by another thread since the caller looked, nobody would empty the table again. */
     if (hl_loop_check_open(loop) < 0) {
         return -1;
+    }
+    if (!hl_poller_may_watch(&loop->poller, fd)) {
+        return hl_error_set(-EBADF);
     }
     hl_watch *watch = watch_reserve(loop, fd, kind, file != NULL);
     if (watch == NULL || watch_ask(loop, watch, fd, kind, is_once) < 0) {
