@@ -658,6 +658,39 @@ def test_collector_runs_in_every_state(own):
     assert results[2] == [2]
 
 
+def test_garbage_that_finishes_the_future_whose_callbacks_are_shown(own):
+    """CPython 3.11 collects in the middle of the making of what stands for a waiting task."""
+
+    class Garbage:
+        def __init__(self, future):
+            self.itself = self
+            self.future = future
+
+        def __del__(self):
+            if not self.future.done():
+                self.future.set_result(None)
+
+    async def wait(future):
+        await future
+
+    thresholds = gc.get_threshold()
+    for allocations in range(1, 12):
+        gc.collect()
+        future = hotloop.Future(loop=own)
+        task = own.create_task(wait(future))
+        run_turns(own, 1)
+        Garbage(future)
+        gc.set_threshold(allocations)
+        try:
+            shown = future._callbacks
+        finally:
+            gc.set_threshold(*thresholds)
+        assert shown is None or len(shown) <= 1
+        gc.collect()
+        run_turns(own, 1)
+        assert task.done()
+
+
 # --- Where asyncio's own types crash --------------------------------------------------------------
 
 

@@ -810,6 +810,32 @@ def test_given_context_is_used_itself(w):
 
 
 @same_as_asyncio
+def test_context_that_is_no_context(w):
+    """All that asyncio asks of it, up to 3.14, is its run()."""
+
+    class Other:
+        def __init__(self):
+            self.context = contextvars.copy_context()
+
+        def run(self, function, *args):
+            w.note("run")
+            return self.context.run(function, *args)
+
+    async def body():
+        variable.set("inside")
+        await asyncio.sleep(0)
+        w.note("resumed", variable.get(), asyncio.current_task(w.loop))
+        w.note("got", await gate)
+
+    gate = w.future("gate")
+    w.attempt(lambda: w.task(body(), context=Other())._state)
+    w.turns(3)
+    gate.set_result("result")
+    w.turns(2)
+    w.note(asyncio.current_task(w.loop))
+
+
+@same_as_asyncio
 def test_done_callbacks_run_in_the_context_they_were_added_in(w):
     async def body():
         variable.set("task's own")

@@ -277,13 +277,15 @@ future_get_callbacks_lock_held(PyObject *self)
         Py_RETURN_NONE;
     }
     PyObject *list = PyList_New(0);
-    PyObject *first = NULL, *pair = NULL;
+    PyObject *first = NULL, *pair = NULL, *context = NULL;
     if (list == NULL) {
         return NULL;
     }
     if (future->callback0 != NULL) {
+        context =
+            Py_NewRef(future->context0); /* held: making the others collects garbage */
         first = future_first_callable(state, future);
-        pair = first != NULL ? PyTuple_Pack(2, first, future->context0) : NULL;
+        pair = first != NULL ? PyTuple_Pack(2, first, context) : NULL;
         if (pair == NULL || PyList_Append(list, pair) < 0) {
             Py_CLEAR(list);
             goto done;
@@ -296,6 +298,7 @@ future_get_callbacks_lock_held(PyObject *self)
 done:
     Py_XDECREF(pair);
     Py_XDECREF(first);
+    Py_XDECREF(context);
     return list;
 }
 

@@ -163,6 +163,23 @@ report_failed_step(hl_loop *loop, hl_task *task, PyObject *argument, bool is_wak
     return error;
 }
 
+/* Something else than a Context was given as context: what matters is its run(), as for a
+ * handle. */
+static int
+run_step_by_run(hl_loop *loop, PyObject *context, PyObject *task, PyObject *exception)
+{
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop);
+    }
+    PyObject *step = hl_task_step_callable(loop->state, task, exception);
+    PyObject *result =
+        step != NULL ? PyObject_CallMethodOneArg(context, loop->state->str.run, step)
+                     : NULL;
+    Py_XDECREF(step);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
 /* Publish the task, enter its context, step.  Returns 0, or -1 with an exception. */
 static inline int
 run_step(hl_loop *loop, hl_task *task, PyObject *exception)
@@ -182,6 +199,10 @@ run_step(hl_loop *loop, hl_task *task, PyObject *exception)
         if (hl_context_exit(loop->state, loop->thread_state, context) < 0) {
             error = -1;
         }
+    }
+    else if (!PyContext_CheckExact(context)) {
+        PyErr_Clear(); /* TypeError, which says so */
+        error = run_step_by_run(loop, context, (PyObject *)task, exception);
     }
     Py_DECREF(context);
     return error;
