@@ -769,3 +769,44 @@ def test_a_number_that_another_file_got_is_left_alone(loop):
         return moved, still
 
     assert loop.run_until_complete(scenario()) == (True, True)
+
+
+def test_a_device_that_cannot_be_watched_is_reported(loop, loop_reports):
+    """epoll refuses it; the exception handler is told, and the loop goes on."""
+
+    async def scenario():
+        null = open(os.devnull, "rb", 0)  # noqa: SIM115
+        transport, _ = await loop.connect_read_pipe(Recorder, null)
+        await settle()
+        transport.close()
+        await settle()
+        return null.closed
+
+    assert loop.run_until_complete(scenario())
+    (report,) = loop_reports.take()
+    assert isinstance(report["exception"], PermissionError)
+
+
+@pytest.mark.only_hotloop("asyncio's transport has no loop to tell")
+def test_a_value_of_the_writers_context_that_ends_the_pipe(loop):
+    """What dies with the context of write events may end the transport in the middle of a write."""
+    variable = contextvars.ContextVar("variable")
+
+    class Ends:
+        def __del__(self):
+            transport._call_connection_lost(None)
+
+    def write():
+        variable.set(Ends())
+        transport.write(BIG)
+
+    reader, writer = make_pipe()
+    transport, protocol = loop.run_until_complete(loop.connect_write_pipe(Recorder, writer))
+    contextvars.copy_context().run(write)
+    os.set_blocking(reader.fileno(), False)
+
+    while transport.get_write_buffer_size() > 0:
+        os.read(reader.fileno(), len(BIG))
+        transport._write_ready()
+    assert protocol.log[-1][1] == "lost"
+    reader.close()

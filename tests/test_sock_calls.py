@@ -655,6 +655,28 @@ def test_a_buffer_that_closes_the_socket(loop, pair):
         other.close()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: __buffer__()")
+def test_a_buffer_that_closes_the_socket_when_it_is_given_back(loop, pair):
+    """There was nothing to receive yet; its number may be another file's, which is not awaited."""
+    near, _ = pair
+    others = []
+
+    class Closes:
+        def __buffer__(self, flags):
+            return memoryview(bytearray(20))
+
+        def __release_buffer__(self, view):
+            if not others:
+                near.close()
+                others.extend(nonblocking_pair())
+
+    with pytest.raises((OSError, ValueError)) as caught:
+        loop.run_until_complete(asyncio.wait_for(loop.sock_recv_into(near, Closes()), 1))
+    assert not isinstance(caught.value, TimeoutError)
+    for other in others:
+        other.close()
+
+
 # -- cancellation ----------------------------------------------------------------------------------
 
 

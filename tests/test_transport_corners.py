@@ -134,6 +134,43 @@ def test_a_handler_is_called_while_the_exception_is_handled(method):
     assert seen == [repr(ValueError(method))]
 
 
+def test_what_is_handled_around_the_loop_is_not_handled_in_a_coroutine():
+    """A handler that is called in a coroutine's step leaves nothing behind in the coroutine."""
+
+    class Fails(Recorder):
+        def pause_writing(self):
+            raise ValueError("pausing")
+
+    def run(loop):
+        reports = collect_reports(loop)
+        near, far = socket.socketpair()
+        gate = loop.create_future()
+
+        async def write():
+            transport, _ = await loop.create_connection(Fails, sock=near)
+            transport.write(BIG)
+            shown = [repr(sys.exc_info()[1])]
+            await gate
+            shown.append(repr(sys.exc_info()[1]))
+            transport.abort()
+            await settle()
+            return shown
+
+        task = loop.create_task(write())
+        try:
+            raise LookupError("around")
+        except LookupError:
+            loop.run_until_complete(settle())
+        gate.set_result(None)
+        shown = loop.run_until_complete(task)
+        far.close()
+        return shown, reports
+
+    _, (shown, reports) = assert_same_on_both(run)
+    assert shown == [repr(LookupError("around")), "None"]
+    assert len(reports) == 1
+
+
 def test_write_eof_when_the_connection_is_gone():
     """The error of shutdown() comes out of write_eof(), and the connection ends by itself."""
 
@@ -549,6 +586,52 @@ def connected(loop, protocol):
     near, far = socket.socketpair()
     transport, _ = loop.run_until_complete(loop.create_connection(lambda: protocol, sock=near))
     return transport, far
+
+
+def test_a_socket_that_connection_made_closes_cannot_be_watched(loop, loop_reports):
+    """The exception handler is told, and the loop goes on."""
+
+    class Closes(Recorder):
+        def connection_made(self, transport):
+            super().connection_made(transport)
+            near.close()
+
+    near, far = socket.socketpair()
+    loop.add_reader(far, far.recv, 1)  # The loop has its own descriptors from here on.
+
+    async def scenario():
+        transport, protocol = await loop.create_connection(Closes, sock=near)
+        await settle()
+        (report,) = loop_reports.take()
+        transport.abort()
+        await settle()
+        return report["exception"].errno, protocol.log[-1][1]
+
+    assert loop.run_until_complete(scenario()) == (errno.EBADF, "lost")
+    loop.remove_reader(far)
+    far.close()
+
+
+def test_the_end_by_hand_when_the_socket_was_closed_behind_the_transport():
+    """Both directions were watched, which the kernel knows nothing of any more."""
+
+    async def scenario():
+        protocol = Recorder()
+        near, far = socket.socketpair()
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: protocol, sock=near
+        )
+        transport.write(BIG)
+        await settle()
+        near.close()
+        ended = outcome_of(transport._call_connection_lost, None)
+        far.close()
+        return ended, protocol.log[-1]
+
+    (ended, last), reports = same(scenario)
+    assert ended == ("returned", None)
+    assert last[1] == "lost"
+    assert reports == []
 
 
 @pytest.mark.only_hotloop("asyncio's transport has no loop to report to")

@@ -3,6 +3,7 @@
 #include "api/run.h"
 
 #include "py/args.h"
+#include "py/error.h"
 #include "sched/handle.h"
 #include "sched/loop.h"
 #include "sched/timer_handle.h"
@@ -172,22 +173,6 @@ run_setup(hl_loop *loop, PyObject **old_hooks)
     return set_running_loop(loop, (PyObject *)loop);
 }
 
-/* If a step of the cleanup failed, keep its exception unless there is one already. */
-static void
-keep_first_exception(PyObject **first, int error)
-{
-    if (error == 0) {
-        return;
-    }
-    PyObject *raised = PyErr_GetRaisedException();
-    if (*first == NULL) {
-        *first = raised;
-    }
-    else {
-        Py_XDECREF(raised);
-    }
-}
-
 /* Undo everything, whatever fails.  The first exception is the one that stays raised. */
 static int
 run_cleanup(hl_loop *loop, PyObject *old_hooks)
@@ -200,13 +185,13 @@ run_cleanup(hl_loop *loop, PyObject *old_hooks)
     hl_timer_track_scheduled(loop);
     /* From here on another thread may run the loop. */
     __atomic_store_n(&loop->owner, 0, __ATOMIC_RELEASE);
-    keep_first_exception(&exception, set_running_loop(loop, Py_None));
-    keep_first_exception(&exception, track_origins(loop, false));
-    keep_first_exception(&exception, restore_asyncgen_hooks(loop, old_hooks));
+    hl_keep_first_exception(&exception, set_running_loop(loop, Py_None));
+    hl_keep_first_exception(&exception, track_origins(loop, false));
+    hl_keep_first_exception(&exception, restore_asyncgen_hooks(loop, old_hooks));
     if (was_wakeup_prepared) {
-        keep_first_exception(&exception,
-                             call_and_drop(PyObject_CallMethodNoArgs(
-                                 (PyObject *)loop, loop->state->str._after_block)));
+        hl_keep_first_exception(&exception,
+                                call_and_drop(PyObject_CallMethodNoArgs(
+                                    (PyObject *)loop, loop->state->str._after_block)));
     }
     if (exception == NULL) {
         return 0;
@@ -316,9 +301,9 @@ run_until_stopped(hl_loop *loop, PyObject *future, bool is_new_task)
         PyObject_CallMethodNoArgs((PyObject *)loop, state->str.run_forever));
     PyObject *exception = PyErr_GetRaisedException();
     if (error < 0 && is_new_task) {
-        keep_first_exception(&exception, consume_exception(state, future));
+        hl_keep_first_exception(&exception, consume_exception(state, future));
     }
-    keep_first_exception(
+    hl_keep_first_exception(
         &exception,
         call_and_drop(PyObject_CallMethodOneArg(
             future, state->str.remove_done_callback, state->run_until_complete_cb)));

@@ -354,13 +354,8 @@ read_lock_held(hl_transport *transport)
     if (transport->conn_lost > 0 || transport->is_lost) {
         return 0;
     }
-    PyObject *loop = Py_NewRef((PyObject *)transport->loop); /* it may be lost inside */
     int error = receive(transport);
-    if (error == 0 && has_kept(transport)) {
-        error = deliver_soon(transport);
-    }
-    Py_DECREF(loop);
-    return error;
+    return error == 0 && has_kept(transport) ? deliver_soon(transport) : error;
 }
 
 static PyObject *

@@ -46,7 +46,7 @@ int
 hl_flow_maybe_pause(hl_transport *transport)
 {
     if (hl_transport_queued(transport) <= hl_transport_high_water(transport) ||
-        transport->is_protocol_paused) {
+        transport->is_protocol_paused || transport->is_given_up) {
         return 0;
     }
     transport->is_protocol_paused = true;
@@ -56,7 +56,7 @@ hl_flow_maybe_pause(hl_transport *transport)
 int
 hl_flow_maybe_resume(hl_transport *transport)
 {
-    if (!transport->is_protocol_paused ||
+    if (!transport->is_protocol_paused || transport->is_given_up ||
         hl_transport_queued(transport) > hl_transport_low_water(transport)) {
         return 0;
     }

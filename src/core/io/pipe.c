@@ -31,10 +31,8 @@ forget_file_lock_held(hl_transport *pipe)
         return 0;
     }
     pipe->is_lost = true;
-    int error = hl_transport_unwatch_for_good(pipe);
-    if (hl_transport_end_nonblocking(pipe) < 0) {
-        error = -1;
-    }
+    hl_transport_unwatch_for_good(pipe);
+    int error = hl_transport_end_nonblocking(pipe);
     Py_CLEAR(pipe->sock);
     return error;
 }

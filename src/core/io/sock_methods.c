@@ -189,6 +189,9 @@ hl_sock_recv_into(hl_loop *loop, PyObject *sock, PyObject *buffer)
     if (outcome != 0) {
         return result;
     }
+    if (hl_plain_socket_fd_again(loop->state, sock) != fd) {
+        return not_ours(-1); /* and so has its __release_buffer__() */
+    }
     return hl_sock_call_start(loop, sock, fd, &receiving_into, buffer);
 }
 

@@ -216,10 +216,10 @@ hl_transport_dealloc(PyObject *self)
     hl_transport *transport = hl_transport_of(self);
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    hl_client_set_forget(transport); /* first: nobody may find it who is called below */
     if (transport->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
-    hl_client_set_forget(transport);
     hl_transport_drop_queue(transport);
     (void)hl_transport_clear(self);
     transport_free_parts(transport);
@@ -267,12 +267,17 @@ hl_transport_call(hl_transport *transport, PyObject *name, PyObject *argument)
 static int
 run_start_reading(hl_loop *loop, PyObject *owner, PyObject *argument)
 {
-    (void)loop;
     int error;
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop); /* who reports an error runs in no task */
+    }
     Py_BEGIN_CRITICAL_SECTION(owner);
     error = hl_transport_start_reading(hl_transport_of(owner), Py_XNewRef(argument));
     Py_END_CRITICAL_SECTION();
-    return error;
+    /* The kernel watches no more descriptors, or not this one. */
+    return error < 0 ? hl_handle_report_method(
+                           loop, owner, loop->state->str._start_reading, argument)
+                     : 0;
 }
 
 /* Schedule run_start_reading; through call_soon where somebody looks at the handles. */

@@ -220,8 +220,8 @@ int hl_transport_watch(hl_transport *transport, int kind, PyObject *context);
 /* Stop watching for kind; nothing if it is not watched.  Returns 0 or -1. */
 int hl_transport_unwatch(hl_transport *transport, int kind);
 
-/* Stop watching, and never begin again: the descriptor is given up.  Returns 0 or -1. */
-int hl_transport_unwatch_for_good(hl_transport *transport);
+/* Stop watching, and never begin again: the descriptor is given up.  Raises nothing. */
+void hl_transport_unwatch_for_good(hl_transport *transport);
 
 /* Run the body of an event, in the context in *slot (read_context or write_context, of which
  * an empty one is made only now) and in the transport's critical section.  What the

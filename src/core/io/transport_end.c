@@ -86,7 +86,7 @@ hl_transport_finalize(PyObject *self)
         PyErr_WriteUnraisable(self);
     }
     PyErr_Clear(); /* what the warning's own repr raised */
-    (void)hl_transport_unwatch_for_good(transport);
+    hl_transport_unwatch_for_good(transport);
     transport->is_lost = true;
     transport_close_descriptor(transport);
     if (transport_detach(transport) < 0) {
@@ -266,15 +266,13 @@ transport_give_up(hl_transport *transport)
     transport->is_lost = true; /* before another thread can get in */
     transport->is_closing =
         true; /* it is not, if _call_connection_lost() was called by hand */
-    int error = hl_transport_unwatch_for_good(transport);
+    hl_transport_unwatch_for_good(transport);
     hl_transport_drop_queue(transport);
     transport_keep_local(transport);
     transport_close_descriptor(transport);
     PyObject *protocol = transport->protocol;
     transport->protocol = NULL;
-    if (transport_detach(transport) < 0) {
-        error = -1;
-    }
+    int error = transport_detach(transport);
     transport_forget_loop(transport);
     Py_XDECREF(protocol);
     Py_DECREF(loop);
@@ -307,23 +305,20 @@ hl_transport_lose(hl_transport *transport, PyObject *exc)
     if (transport->is_lost) {
         return 0;
     }
-    int error = 0;
     PyObject *exception = NULL;
     if (transport->is_protocol_connected) {
         PyObject *result = hl_transport_call(
             transport, transport->loop->state->str.connection_lost, exc);
-        error = result != NULL ? 0 : -1;
+        hl_keep_first_exception(&exception, result != NULL ? 0 : -1);
         Py_XDECREF(result);
-        exception = PyErr_GetRaisedException();
     }
-    if (!transport->is_lost && transport_give_up(transport) < 0) {
-        error = -1;
+    if (!transport->is_lost) {
+        hl_keep_first_exception(&exception, transport_give_up(transport));
     }
-    if (transport_fail_waiter(transport) < 0) {
-        error = -1;
+    hl_keep_first_exception(&exception, transport_fail_waiter(transport));
+    if (exception == NULL) {
+        return 0;
     }
-    if (exception != NULL) {
-        PyErr_SetRaisedException(exception);
-    }
-    return error;
+    PyErr_SetRaisedException(exception);
+    return -1;
 }

@@ -30,14 +30,18 @@ int hl_transport_set_extra(PyObject *self, PyObject *value, void *closure);
 PyObject *hl_transport_get_protocol_attribute(PyObject *self, void *closure);
 int hl_transport_set_protocol_attribute(PyObject *self, PyObject *value, void *closure);
 
-/* function(transport) in its critical section, as what a method returns: None, or NULL. */
+/* function(transport) in its critical section, as what a method returns: None, or NULL.  The
+ * loop is held meanwhile, because what runs may lose the transport, which held it. */
 static inline PyObject *
 hl_transport_do(PyObject *self, int (*function)(hl_transport *))
 {
     int error;
+    PyObject *loop;
     Py_BEGIN_CRITICAL_SECTION(self);
+    loop = Py_XNewRef((PyObject *)hl_transport_of(self)->loop);
     error = function(hl_transport_of(self));
     Py_END_CRITICAL_SECTION();
+    Py_XDECREF(loop);
     return error == 0 ? Py_NewRef(Py_None) : NULL;
 }
 

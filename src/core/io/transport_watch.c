@@ -114,21 +114,21 @@ hl_transport_unwatch(hl_transport *transport, int kind)
     return error;
 }
 
-int
+void
 hl_transport_unwatch_for_good(hl_transport *transport)
 {
-    int error;
     PyObject *read_context = NULL, *write_context = NULL;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)transport->loop);
     set_watched(transport, transport->watched | HL_NEVER_WATCHED);
-    error = unwatch_loop_locked(transport, HL_POLL_READ, &read_context);
+    if (unwatch_loop_locked(transport, HL_POLL_READ, &read_context) < 0) {
+        PyErr_Clear(); /* OSError: its file was closed behind its back */
+    }
     if (unwatch_loop_locked(transport, HL_POLL_WRITE, &write_context) < 0) {
-        error = -1;
+        PyErr_Clear(); /* the same */
     }
     Py_END_CRITICAL_SECTION();
     Py_XDECREF(read_context);
     Py_XDECREF(write_context);
-    return error;
 }
 
 /* What becomes of a context (stolen) that was made for one event: it serves the next one if

@@ -25,12 +25,13 @@ hl_address_cache_object(hl_address_cache *cache, const struct sockaddr *address,
     hl_address_entry *entry = slot_of_bytes(cache, (const char *)address, length);
     if (entry->object == NULL || entry->address.length != length ||
         memcmp(entry->address.bytes, address, length) != 0) {
+        hl_inet_address copy = {.length = length}; /* of what garbage may overwrite */
+        memcpy(copy.bytes, address, length);
         PyObject *object = hl_address_object(address, length);
         if (object == NULL) {
             return NULL;
         }
-        memcpy(entry->address.bytes, address, length);
-        entry->address.length = length;
+        entry->address = copy;
         Py_XSETREF(entry->object, object);
     }
     cache->last = entry;
