@@ -1,4 +1,4 @@
-"""Junk for every public constructor and method of the loop: refused as asyncio refuses it.
+"""Junk for every constructor and method of loop, futures, tasks and handles, refused as by asyncio.
 
 hypothesis picks a call and arguments of any kind, evil ones included.  On both loops the call has
 to end alike: in a value of the same kind, or in the same exception with the same message.  The
@@ -6,10 +6,12 @@ process surviving is the other half of the test; run it under a debug build and 
 """
 
 import asyncio
+import contextlib
 import contextvars
 import decimal
 import gc
 import inspect
+import io
 import itertools
 import logging
 import re
@@ -322,6 +324,116 @@ def test_junk_constructions_end_as_asyncios(name, positional, named):
             outcomes.append(construct(loop, kind, positional, named))
             tidy_up(loop)
     assert outcomes[1] == outcomes[0]
+
+
+def failed_future(loop):
+    future = loop.create_future()
+    future.set_exception(ValueError("value"))
+    future.exception()
+    return future
+
+
+def new_task(loop, awaitable=None):
+    async def main():
+        return await awaitable if awaitable is not None else 5
+
+    return loop.create_task(main(), name="task")
+
+
+def run_for_a_step(loop, task):
+    run_briefly(loop)
+    return task
+
+
+def cancelled(thing):
+    thing.cancel()
+    return thing
+
+
+# Names of methods, and what makes an object that has them.
+OF_FUTURES, OF_TASKS, OF_HANDLES, OF_TIMERS = (
+    [name for name, value in inspect.getmembers(kind, callable) if not name.startswith("_")]
+    for kind in (asyncio.Future, asyncio.Task, asyncio.Handle, asyncio.TimerHandle)
+)
+OF_ITERATORS = ["send", "throw", "close"]
+OBJECTS = {
+    "pending future": (OF_FUTURES, lambda loop: loop.create_future()),
+    "done future": (OF_FUTURES, done_future),
+    "failed future": (OF_FUTURES, failed_future),
+    "cancelled future": (OF_FUTURES, lambda loop: cancelled(loop.create_future())),
+    "iterator": (OF_ITERATORS, lambda loop: iter(loop.create_future())),
+    "iterator of a done future": (OF_ITERATORS, lambda loop: iter(done_future(loop))),
+    "new task": (OF_TASKS, new_task),
+    "waiting task": (
+        OF_TASKS,
+        lambda loop: run_for_a_step(loop, new_task(loop, loop.create_future())),
+    ),
+    "done task": (OF_TASKS, lambda loop: run_for_a_step(loop, new_task(loop))),
+    "cancelled task": (OF_TASKS, lambda loop: run_for_a_step(loop, cancelled(new_task(loop)))),
+    "handle": (OF_HANDLES, lambda loop: loop.call_soon(int)),
+    "threadsafe handle": (OF_HANDLES, lambda loop: loop.call_soon_threadsafe(int)),
+    "cancelled handle": (OF_HANDLES, lambda loop: cancelled(loop.call_soon(int))),
+    "timer": (OF_TIMERS, lambda loop: loop.call_later(1000, int)),
+    "cancelled timer": (OF_TIMERS, lambda loop: cancelled(loop.call_later(1000, int))),
+}
+OBJECT_CALLS = [(name, method) for name, (methods, _) in OBJECTS.items() for method in methods]
+# How many arguments a method takes by position, and what by keyword; none unless it stands here.
+FORMS = {
+    "add_done_callback": (1, ["context"]),
+    "cancel": (0, ["msg"]),
+    "get_stack": (0, ["limit"]),
+    "print_stack": (0, ["limit", "file"]),
+    "remove_done_callback": (1, []),
+    "send": (1, []),
+    "set_exception": (1, []),
+    "set_name": (1, []),
+    "set_result": (1, []),
+    "throw": (3, []),
+}
+
+
+@st.composite
+def object_calls(draw):
+    """An object, a method of it, and junk, of which one time in eight there is too much."""
+    name, method = draw(st.sampled_from(OBJECT_CALLS))
+    count, keywords = FORMS.get(method, (0, []))
+    least = min(count, 1)
+    if draw(st.integers(0, 7)) == 0:
+        count, keywords = count + 1, [*keywords, "bogus"]
+    junk = st.sampled_from(sorted(MAKERS))
+    positional = draw(st.lists(junk, min_size=least, max_size=count))
+    named = {key: draw(junk) for key in keywords if draw(st.booleans())}
+    return name, method, positional, named
+
+
+def call_object_with_junk(loop, name, method, positional, named):
+    """Make object and arguments, call the method, take a turn; give all that can be compared."""
+    reports = collect_reports(loop)
+    thing = OBJECTS[name][1](loop)
+    arguments = [MAKERS[name](loop) for name in positional]
+    keywords = {key: MAKERS[name](loop) for key, name in named.items()}
+    ended = call_outcome(getattr(thing, method), *arguments, **keywords)
+    if ended[0] == "returned":
+        ended = ("returned", finish_value(ended[1], loop))
+    outcome_of(run_briefly, loop, 2)
+    states = [
+        outcome_of(getattr(thing, ask)) for ask in ("done", "cancelled") if hasattr(thing, ask)
+    ]
+    return ended, states, [report for report in reports if "never retrieved" not in report[0]]
+
+
+@settings(deadline=None, max_examples=800, suppress_health_check=[HealthCheck.too_slow])
+@given(call=object_calls())
+def test_junk_calls_of_what_a_loop_makes_end_as_on_asyncio(call):
+    outcomes = {}
+    for name, factory in FACTORIES.items():
+        loop = factory()
+        # print_stack() writes there.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            outcomes[name] = call_object_with_junk(loop, *call)
+            tidy_up(loop)
+    assert outcomes["hotloop"] == outcomes["asyncio"]
 
 
 @settings(deadline=None, max_examples=100)
