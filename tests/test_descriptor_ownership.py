@@ -1,13 +1,15 @@
 """One owner per descriptor, whatever is cancelled when.
 
-Each call that makes a connection is cancelled after 0, 1, 2, ... turns of the loop, while other
-connections come and go all the time, so that the numbers of descriptors are used again at once.
+Each call that makes a connection is cancelled after 0, 1, 2, ... turns of the loop, until it is
+quicker than that, while other connections come and go all the time, so that the numbers of
+descriptors are used again at once.
 Every connection carries its own tag and checks each byte that it receives: none may ever be
 another's.  Afterwards no descriptor is left (conftest.py looks at that after every test).
 """
 
 import asyncio
 import contextlib
+import itertools
 import os
 import random
 import socket
@@ -15,11 +17,12 @@ import sys
 import weakref
 
 import pytest
+from support.certificates import client_context, server_context
 from support.protocols import settle
 
 import hotloop
 
-TURNS = range(14)  # More than any of the calls takes.
+SERVER, CLIENT = server_context(), client_context()
 
 
 class Tagged(asyncio.Protocol):
@@ -203,6 +206,115 @@ async def serve(world):
     return server.close
 
 
+async def connect_tls(world):
+    transport, _ = await world.loop.create_connection(
+        lambda: world.note(Tagged(b"<server>")), *world.tls_address, ssl=CLIENT
+    )
+    return transport.abort
+
+
+async def connect_and_start_tls(world):
+    """What start_tls() makes has the descriptor of what it is given."""
+    loop = world.loop
+    plain, _ = await loop.create_connection(asyncio.Protocol, *world.tls_address)
+    protocol = world.note(Tagged(b"<server>"))
+    try:
+        tls = await loop.start_tls(plain, protocol, CLIENT, server_hostname="localhost")
+    except BaseException:
+        plain.abort()
+        raise
+    return tls.abort
+
+
+async def both_ends_of_tls(world):
+    near, far = socket.socketpair()
+    made = []
+    client = asyncio.ensure_future(
+        world.loop.create_connection(
+            lambda: world.note(Tagged(b"<server>")),
+            sock=far,
+            ssl=CLIENT,
+            server_hostname="localhost",
+        )
+    )
+    try:
+        made += await world.loop.connect_accepted_socket(TagServer, near, ssl=SERVER)
+        await asyncio.shield(client)
+        await settle(3)
+    except BaseException:
+        near.close()
+        raise
+    finally:
+        client.cancel()
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            made += await client
+        for transport in made[::2]:
+            transport.abort()
+        far.close()
+    return int
+
+
+async def adopt_socket(world):
+    near, far = socket.socketpair()
+    far.send(b"<server>" * 3)
+    far.close()
+    try:
+        transport, _ = await world.loop.connect_accepted_socket(
+            lambda: world.note(Tagged(b"<server>")), near
+        )
+    except BaseException:
+        near.close()
+        raise
+    return transport.abort
+
+
+async def serve_unix(world):
+    path = world.path + str(next(world.numbers))
+    server = await world.loop.create_unix_server(TagServer, path)
+    try:
+        with socket.socket(socket.AF_UNIX) as near:
+            near.connect(path)
+            await settle(3)
+        await settle(3)
+    except BaseException:
+        server.close()
+        raise
+    return server.close
+
+
+async def open_unix_streams(world):
+    reader, writer = await asyncio.open_unix_connection(world.path)
+    try:
+        assert await reader.readexactly(8) == b"<server>"
+    except BaseException:
+        writer.transport.abort()
+        raise
+    return lambda: writer.transport.abort()
+
+
+async def connect_socket_by_name(world):
+    sock = socket.socket()
+    sock.setblocking(False)
+    try:
+        await world.loop.sock_connect(sock, ("localhost", world.address[1]))
+        assert await world.loop.sock_recv(sock, 8) == b"<server>"
+    except BaseException:
+        sock.close()
+        raise
+    return sock.close
+
+
+async def datagrams_by_name(world):
+    transport, _ = await world.loop.create_datagram_endpoint(
+        asyncio.DatagramProtocol,
+        local_addr=("localhost", 0),
+        remote_addr=("localhost", world.address[1]),
+        family=socket.AF_INET,
+    )
+    transport.sendto(b"x")
+    return transport.abort
+
+
 async def datagrams(world):
     transport, _ = await world.loop.create_datagram_endpoint(
         asyncio.DatagramProtocol, local_addr=("127.0.0.1", 0)
@@ -251,29 +363,50 @@ async def child(world):
     return int
 
 
+async def shell(world):
+    process = await asyncio.create_subprocess_shell("exit 3")
+    try:
+        assert await process.wait() == 3
+    except BaseException:
+        process._transport.close()
+        await process.wait()
+        raise
+    return int
+
+
 CALLS = [
     connect_by_address,
     connect_by_name,
     connect_with_two_families,
     open_streams,
     connect_unix,
+    open_unix_streams,
     connect_socket,
+    adopt_socket,
+    connect_tls,
+    connect_and_start_tls,
+    both_ends_of_tls,
     socket_calls,
+    connect_socket_by_name,
     accept_socket,
     serve,
+    serve_unix,
     datagrams,
+    datagrams_by_name,
     pipes,
-    child,
 ]
+CHILDREN = [child, shell]
 
 
 class World:
     """What the calls need, and the protocols that they made."""
 
-    def __init__(self, address, path):
+    def __init__(self, address, tls_address, path):
         self.loop = asyncio.get_running_loop()
         self.address = address
+        self.tls_address = tls_address
         self.path = path
+        self.numbers = itertools.count()
         self.protocols = []
 
     def note(self, protocol):
@@ -285,7 +418,10 @@ class World:
 
 
 async def cancelled_after(turns, call, world):
-    """Run the call for so many turns, then cancel it; end what it made if it was quicker."""
+    """Run the call for so many turns, then cancel it; end what it made if it was quicker.
+
+    Says whether it was cancelled.
+    """
     task = asyncio.ensure_future(call(world))
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -295,9 +431,10 @@ async def cancelled_after(turns, call, world):
     try:
         end = await task
     except asyncio.CancelledError:
-        return
+        return True
     await settle(3)
     end()
+    return False
 
 
 async def timed_out_after(seconds, call, world):
@@ -316,8 +453,9 @@ async def among_others(path, seed, body):
     churn = Churn(seed)
     churning = asyncio.ensure_future(churn.run())
     tcp = await loop.create_server(TagServer, "127.0.0.1", 0)
+    tls = await loop.create_server(TagServer, "127.0.0.1", 0, ssl=SERVER)
     unix = await loop.create_unix_server(TagServer, path)
-    world = World(tcp.sockets[0].getsockname(), path)
+    world = World(tcp.sockets[0].getsockname(), tls.sockets[0].getsockname(), path)
     try:
         await body(world)
     finally:
@@ -327,7 +465,7 @@ async def among_others(path, seed, body):
         await settle(4)
         for transport in list(SERVED):
             transport.abort()
-        for server in (tcp, unix):
+        for server in (tcp, tls, unix):
             server.close()
             await server.wait_closed()
     churn.check()
@@ -336,18 +474,19 @@ async def among_others(path, seed, body):
 
 @pytest.mark.only_hotloop("a property of its own transports")
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+@pytest.mark.parametrize("call", CALLS + CHILDREN, ids=lambda call: call.__name__)
 def test_cancelled_at_every_await(call, tmp_path):
     async def body(world):
-        for turns in TURNS:
-            await cancelled_after(turns, call, world)
+        turns = 0
+        while await cancelled_after(turns, call, world):
+            turns += 1 + turns // 16  # Each of the first ones; more take waiting for a process.
 
     hotloop.run(among_others(str(tmp_path / "s"), 1, body))
 
 
 @pytest.mark.only_hotloop("a property of its own transports")
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+@pytest.mark.parametrize("call", CALLS + CHILDREN, ids=lambda call: call.__name__)
 def test_timed_out_at_random_moments(call, tmp_path):
     async def body(world):
         moments = random.Random(2)
@@ -363,7 +502,7 @@ def test_timed_out_at_random_moments(call, tmp_path):
 def test_many_calls_at_once_cancelled_at_random(seed, tmp_path):
     async def body(world):
         moments = random.Random(seed)
-        calls = [moments.choice(CALLS[:-1]) for _ in range(60)]
+        calls = [moments.choice(CALLS) for _ in range(60)]
         await asyncio.gather(
             *(cancelled_after(moments.randrange(20), call, world) for call in calls)
         )
