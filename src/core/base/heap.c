@@ -5,7 +5,6 @@
 #include "base/heap.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 
 enum {
@@ -126,7 +125,7 @@ heap_sift_down(hl_heap *heap, size_t index, const hl_heap_item *item)
 
 /* -- room ---------------------------------------------------------------------------------- */
 
-/* Room for `capacity` items, with the present ones moved there.  Returns 0 or -ENOMEM. */
+/* Room for `capacity` items, with the present ones moved there.  Returns 0 or HL_NO_MEMORY. */
 static int
 heap_grow_items(hl_heap *heap, size_t capacity)
 {
@@ -134,7 +133,7 @@ heap_grow_items(hl_heap *heap, size_t capacity)
     size_t size = (capacity + CHILDREN) * sizeof(hl_heap_item);
     hl_heap_item *storage = aligned_alloc(CACHE_LINE, size);
     if (storage == NULL) {
-        return -ENOMEM;
+        return HL_NO_MEMORY;
     }
     if (heap->item_count > 0) {
         memcpy(storage + PADDING, heap->items, heap->item_count * sizeof(hl_heap_item));
@@ -144,22 +143,22 @@ heap_grow_items(hl_heap *heap, size_t capacity)
     return 0;
 }
 
-/* Double both arrays and chain the new slots.  Returns 0 or -ENOMEM. */
+/* Double both arrays and chain the new slots.  Returns 0 or HL_NO_MEMORY. */
 static int
 heap_grow(hl_heap *heap)
 {
     size_t capacity = heap->capacity > 0 ? heap->capacity * 2 : FIRST_CAPACITY;
     if (capacity > (size_t)1 << HL_HEAP_SLOT_BITS) {
-        return -ENOMEM;
+        return HL_NO_MEMORY;
     }
     /* Each is stored at once: what has grown is right even if the next cannot. */
     union hl_heap_slot *slots = realloc(heap->slots, capacity * sizeof(*slots));
     if (slots == NULL) {
-        return -ENOMEM;
+        return HL_NO_MEMORY;
     }
     heap->slots = slots;
     if (heap_grow_items(heap, capacity) < 0) {
-        return -ENOMEM;
+        return HL_NO_MEMORY;
     }
     for (size_t slot = heap->capacity; slot < capacity; slot++) {
         heap->slots[slot].next = slot + 1;
@@ -223,7 +222,7 @@ hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline)
     assert(node->slot == HL_HEAP_OUTSIDE);
     assert(deadline == deadline); /* a nan would break the order of everything else */
     if (heap->item_count == heap->capacity && heap_grow(heap) < 0) {
-        return -ENOMEM;
+        return HL_NO_MEMORY;
     }
     uint32_t slot = (uint32_t)heap->free_slot;
     heap->free_slot = heap->slots[slot].next;

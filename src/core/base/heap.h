@@ -14,6 +14,8 @@
 #ifndef HL_BASE_HEAP_H
 #define HL_BASE_HEAP_H
 
+#include "base/memory.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -50,7 +52,7 @@ void hl_heap_init(hl_heap *heap);
 void hl_heap_fini(hl_heap *heap);
 
 /* Insert node, which must be outside, for a deadline in seconds (no nan).  Returns 0, or
- * -ENOMEM. */
+ * HL_NO_MEMORY. */
 int hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline);
 
 /* Remove node, which must be inside. */

@@ -2,7 +2,6 @@
 #include "base/spans.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -26,7 +25,7 @@ hl_spans_reserve(hl_spans *spans)
     size_t capacity = spans->capacity > 0 ? spans->capacity * 2 : FIRST_CAPACITY;
     hl_span *items = realloc(spans->items, capacity * sizeof(*items));
     if (items == NULL) {
-        return -ENOMEM;
+        return HL_NO_MEMORY;
     }
     spans->items = items;
     spans->capacity = capacity;
@@ -51,7 +50,7 @@ hl_spans_put_back(hl_spans *spans, hl_span span)
 {
     if (spans->head == 0) {
         if (hl_spans_reserve(spans) < 0) {
-            return -ENOMEM;
+            return HL_NO_MEMORY;
         }
         memmove(spans->items + 1, spans->items, spans->count * sizeof(*spans->items));
     }

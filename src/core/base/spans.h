@@ -6,6 +6,8 @@
 #ifndef HL_BASE_SPANS_H
 #define HL_BASE_SPANS_H
 
+#include "base/memory.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,7 +27,7 @@ typedef struct {
     size_t size; /* bytes in all spans */
 } hl_spans;
 
-/* Make room at the end for one more span.  Returns 0 or -ENOMEM. */
+/* Make room at the end for one more span.  Returns 0 or HL_NO_MEMORY. */
 int hl_spans_reserve(hl_spans *spans);
 
 /* Append length > 0 bytes; there must be room (hl_spans_reserve). */
@@ -53,7 +55,7 @@ hl_spans_take_only(hl_spans *spans)
     return owner;
 }
 
-/* Put a span back in front of what was behind it when it was taken.  Returns 0 or -ENOMEM. */
+/* Put a span back in front of what was behind it when it was taken.  Returns 0 or HL_NO_MEMORY. */
 int hl_spans_put_back(hl_spans *spans, hl_span span);
 
 /* Describe the first spans, at most `limit`, for writev(2).  Returns how many. */

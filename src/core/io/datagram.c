@@ -238,8 +238,7 @@ call_error_received(hl_transport *transport)
 int
 hl_datagram_error_received(hl_transport *transport, int error)
 {
-    errno = -error; /* not hl_error_set: ENOMEM is no MemoryError here */
-    PyErr_SetFromErrno(PyExc_OSError);
+    hl_error_set(error);
     return call_error_received(transport);
 }
 

@@ -71,7 +71,7 @@ reader_end(hl_transport *pipe, PyObject *exc)
 static int
 reader_failed(hl_transport *pipe, int error)
 {
-    if (!(error == -ENOMEM && PyErr_Occurred())) {
+    if (error != HL_NO_MEMORY) {
         hl_error_set(error);
     }
     PyObject *exception = PyErr_GetRaisedException();

@@ -1,9 +1,8 @@
 /* Receiving into bytes objects of the right size: part of transport.h. */
 #include "io/transport.h"
 
+#include "base/memory.h"
 #include "sched/cork.h"
-
-#include <errno.h>
 
 /* From this size of the last read on, the next one goes straight into a bytes object: below
  * it copying costs less than the memory that was not needed.  Reading into a fresh 256 KiB
@@ -23,7 +22,7 @@ hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **dat
     if (hint < COPY_LIMIT) {
         char *buffer = hl_loop_read_buffer(loop);
         if (buffer == NULL) {
-            return -ENOMEM;
+            return HL_NO_MEMORY;
         }
         count = receive(fd, buffer, HL_READ_BUFFER_SIZE);
         if (count <= 0) {
@@ -36,7 +35,7 @@ hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **dat
             2 * hint < HL_READ_BUFFER_SIZE ? 2 * hint : HL_READ_BUFFER_SIZE;
         *data = PyBytes_FromStringAndSize(NULL, room);
         if (*data == NULL) {
-            return -ENOMEM;
+            return HL_NO_MEMORY;
         }
         count = receive(fd, PyBytes_AS_STRING(*data), (size_t)room);
         if (count <= 0) {
@@ -48,5 +47,5 @@ hl_transport_receive(hl_transport *transport, hl_receive receive, PyObject **dat
         }
     }
     transport->read_hint = (uint16_t)((count + HL_READ_UNIT - 1) / HL_READ_UNIT);
-    return *data != NULL ? count : -ENOMEM;
+    return *data != NULL ? count : HL_NO_MEMORY;
 }

@@ -52,7 +52,7 @@ stream_read_failed(hl_transport *stream, Py_ssize_t error)
     if (error == -EAGAIN) {
         return 0;
     }
-    if (error == -ENOMEM && PyErr_Occurred()) {
+    if (error == HL_NO_MEMORY) {
         return hl_transport_fail(stream, READ_ERROR);
     }
     return hl_transport_fail_errno(stream, (int)error, READ_ERROR);
@@ -144,7 +144,7 @@ stream_read_tls(hl_transport *stream)
 {
     char *buffer = hl_loop_read_buffer(stream->loop);
     if (buffer == NULL) {
-        return stream_read_failed(stream, -ENOMEM);
+        return stream_read_failed(stream, HL_NO_MEMORY);
     }
     ssize_t count =
         hl_socket_recv(hl_transport_descriptor(stream), buffer, HL_READ_BUFFER_SIZE);

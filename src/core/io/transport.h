@@ -253,7 +253,7 @@ enum { HL_READ_UNIT = 8 };
 typedef ssize_t (*hl_receive)(int fd, void *buffer, size_t length);
 
 /* Receive once into a bytes object.  *data is new, or NULL: at the end of the stream (0 is
- * returned) and on an error (-errno; -ENOMEM may have MemoryError set). */
+ * returned) and on an error (-errno, or HL_NO_MEMORY with MemoryError set). */
 Py_ssize_t hl_transport_receive(hl_transport *transport, hl_receive receive,
                                 PyObject **data);
 

@@ -2,6 +2,8 @@
  * nanosecond timeouts, with epoll_wait's milliseconds, rounded up, on older kernels. */
 #include "poll/poller.h"
 
+#include "base/memory.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -195,7 +197,8 @@ static int
 poller_prepare(hl_poller *poller, int fd)
 {
     int error = hl_poller_open(poller);
-    return error == 0 && hl_table_need(&poller->items, fd) == NULL ? -ENOMEM : error;
+    return error == 0 && hl_table_need(&poller->items, fd) == NULL ? HL_NO_MEMORY
+                                                                   : error;
 }
 
 int

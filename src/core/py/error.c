@@ -6,7 +6,7 @@
 int
 hl_error_set(int error)
 {
-    if (error == -ENOMEM) {
+    if (error == HL_NO_MEMORY) {
         PyErr_NoMemory();
         return -1;
     }

@@ -2,9 +2,10 @@
 #ifndef HL_PY_ERROR_H
 #define HL_PY_ERROR_H
 
+#include "base/memory.h"
 #include "py/compat.h"
 
-/* Raise OSError (or MemoryError) for error, which is -errno.  Returns -1. */
+/* Raise OSError for error, which is -errno, or MemoryError for HL_NO_MEMORY.  Returns -1. */
 int hl_error_set(int error);
 
 /* Of steps that all have to be made: if one failed, keep its exception in *first (owned, or NULL)
