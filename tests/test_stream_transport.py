@@ -27,6 +27,7 @@ from support.differential import (
 from support.protocols import (
     BufferedRecorder,
     Recorder,
+    collected,
     link,
     receive_available,
     settle,
@@ -160,6 +161,42 @@ def test_extra_info_of_a_connection_whose_names_nobody_asked_for_before_the_end(
         return peer[0], peer[1] == client_port, own[0], kept.get_extra_info("socket").fileno()
 
     assert same(scenario)[0] == ("127.0.0.1", True, "127.0.0.1", -1)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "unix", "pair"])
+def test_the_socket_of_a_connection_that_nobody_asked_for_before_the_end(address):
+    """It is closed, but of the family, type and protocol that it had."""
+
+    async def ended(reports):
+        loop = asyncio.get_running_loop()
+        if address == "pair":
+            near, far = socket.socketpair()
+            protocol = Recorder()
+            await loop.create_connection(lambda: protocol, sock=near)
+            far.close()
+            return protocol
+        made, factory = collected(Recorder)
+        name = f"\0hotloop {os.getpid()} of a connection"
+        if address == "unix":
+            server = await loop.create_unix_server(factory, name)
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(name)
+        else:
+            server = await loop.create_server(factory, address, 0)
+            client = socket.create_connection(server.sockets[0].getsockname()[:2])
+        await until(lambda: made and made[0].transport)
+        client.close()
+        server.close()
+        return made[0]
+
+    async def scenario(reports):
+        protocol = await ended(reports)
+        await protocol.lost
+        await settle()
+        sock = protocol.transport.get_extra_info("socket")
+        return sock.family, sock.type, sock.proto, sock.fileno(), repr(sock)
+
+    assert same(scenario)[0][3] == -1
 
 
 def test_type_and_attributes():

@@ -50,10 +50,16 @@ def adopt_socket(fd: int, proto: int) -> socket.socket:
     return sock
 
 
-def transport_socket(loop: Any, sock: Any) -> trsock.TransportSocket:
-    """Return what get_extra_info("socket") gives; loop and sock are None after the end."""
+def transport_socket(loop: Any, sock: Any, family: int, proto: int) -> trsock.TransportSocket:
+    """Return what get_extra_info("socket") gives; loop is None after the end.
+
+    sock is None for an accepted connection that has ended before anybody asked: a closed socket of
+    its kind stands for it. proto is that of adopt_socket().
+    """
     if sock is None:
-        sock = socket.socket()
+        if proto < 0:
+            proto = socket.IPPROTO_TCP if family in (socket.AF_INET, socket.AF_INET6) else 0
+        sock = socket.socket(family, socket.SOCK_STREAM, proto)
         sock.close()
     if loop is None:
         return trsock.TransportSocket(sock)

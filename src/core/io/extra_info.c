@@ -20,6 +20,13 @@ keep_socket(hl_transport *transport, PyObject *sock)
     return result != NULL ? 0 : -1;
 }
 
+/* What the proto of the socket is to be: the listening one's, or -1 for what the kernel says. */
+static int
+wanted_proto(const hl_transport *transport)
+{
+    return transport->has_no_proto ? 0 : -1;
+}
+
 PyObject *
 hl_transport_socket(hl_transport *transport)
 {
@@ -28,7 +35,7 @@ hl_transport_socket(hl_transport *transport)
                                              "adopt_socket",
                                              "ii",
                                              transport->fd,
-                                             transport->has_no_proto ? 0 : -1);
+                                             wanted_proto(transport));
         if (sock == NULL || keep_socket(transport, sock) < 0) {
             return NULL;
         }
@@ -91,15 +98,22 @@ make_peername(hl_transport *transport)
 static PyObject *
 make_transport_socket(hl_transport *transport)
 {
-    PyObject *sock = hl_transport_socket(transport);
+    /* A closed socket still shows its family and type. */
+    PyObject *sock = transport->sock != NULL ? Py_NewRef(transport->sock)
+                                             : hl_transport_socket(transport);
     if (sock == NULL) {
         return NULL;
     }
     hl_state *state = hl_state_of((PyObject *)transport);
     PyObject *loop = !transport->is_given_up ? (PyObject *)transport->loop : Py_None;
     Py_INCREF(loop); /* held */
-    PyObject *result =
-        PyObject_CallMethod(state->transports, "transport_socket", "OO", loop, sock);
+    PyObject *result = PyObject_CallMethod(state->transports,
+                                           "transport_socket",
+                                           "OOii",
+                                           loop,
+                                           sock,
+                                           (int)transport->family,
+                                           wanted_proto(transport));
     Py_DECREF(loop);
     Py_DECREF(sock);
     return result;
