@@ -16,6 +16,7 @@ import time
 import warnings
 
 import pytest
+from support.certificates import client_context, server_context
 from support.differential import assert_same_on_both, collect_reports, normalized, outcome_of
 from support.protocols import Recorder, collected, link, settle, until
 
@@ -559,8 +560,27 @@ def test_a_storm_of_connections_leaves_time_for_others(loop):
     assert loop.run_until_complete(main()) <= 64
 
 
-def test_one_busy_connection_does_not_starve_others(loop):
-    """A sender that always has more gets one read of at most 256 KiB a turn."""
+@contextlib.contextmanager
+def many_descriptors(count):
+    """Allow this process so many descriptors."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(count, before[0]), before[1]), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+OTHERS = 999
+
+
+@pytest.mark.timeout(30)
+def test_one_busy_connection_does_not_starve_999_others(loop):
+    """A sender that always has more gets one read of at most 256 KiB a turn.
+
+    All others are answered within the turns that it takes to collect that many events, at most
+    256 in each, and one for what was sent after the first of them was collected.
+    """
 
     async def main():
         near, far = socket.socketpair()
@@ -578,32 +598,33 @@ def test_one_busy_connection_does_not_starve_others(loop):
         far.send(b"x")
         await until(lambda: sizes)
         others = []
-        for _ in range(50):
+        for _ in range(OTHERS):
             one, two = socket.socketpair()
             protocol = Recorder(data=lambda p, data: p.transport.write(data))
             await loop.create_connection(lambda: protocol, sock=one)  # noqa: B023
             two.setblocking(False)
             others.append((protocol, two))
-        answered = []
         for _, sock in others:
             sock.send(b"ping")
-        before = len(sizes)
-        while len(answered) < len(others):
+        before, turns = len(sizes), 0
+        while not all(protocol.received for protocol, _ in others):
             await asyncio.sleep(0)
-            for _, sock in others:
-                with contextlib.suppress(BlockingIOError):
-                    answered.append(sock.recv(10))
+            turns += 1
         spent = len(sizes) - before
+        answers = {sock.recv(10) for _, sock in others}
         transport.abort()
         for protocol, sock in others:
             protocol.transport.abort()
             sock.close()
         await settle()
         far.close()
-        return spent, max(sizes)
+        return spent, turns, max(sizes), answers
 
-    spent, largest = loop.run_until_complete(main())
-    assert spent <= 10  # Turns, and with them reads of the busy one, until all have an answer.
+    with many_descriptors(2 * OTHERS + 200):
+        spent, turns, largest, answers = loop.run_until_complete(main())
+    assert answers == {b"ping"}
+    assert turns <= -(-OTHERS // 256) + 1
+    assert spent <= turns
     assert largest <= 256 * 1024
 
 
@@ -636,6 +657,61 @@ def test_a_peer_that_does_not_read_stops_the_writer(loop):
     largest, pauses = loop.run_until_complete(main())
     assert pauses == 1
     assert largest <= 64 * 1024 + 1000
+
+
+@pytest.mark.parametrize("kind", ["tcp", "tls", "unix", "child"])
+def test_a_consumer_that_does_not_read_stops_its_peer(loop, kind, tmp_path):
+    """What nobody takes out of a StreamReader stays with the sender, not in this process."""
+    limit = 64 * 1024
+
+    async def ends(stack):
+        """A reader of that kind, and what keeps writing to it and tells how much that was."""
+        if kind == "child":
+            process = await asyncio.create_subprocess_exec(
+                "yes", stdout=asyncio.subprocess.PIPE, limit=limit
+            )
+            stack.push_async_callback(process.wait)
+            stack.callback(process.kill)
+            return process.stdout
+        accepted = loop.create_future()
+
+        async def serve(*streams):
+            accepted.set_result(streams)
+
+        if kind == "unix":
+            server = await asyncio.start_unix_server(serve, tmp_path / "name", limit=limit)
+            _, writer = await asyncio.open_unix_connection(tmp_path / "name")
+        else:
+            is_tls = kind == "tls"
+            server = await asyncio.start_server(
+                serve, "127.0.0.1", 0, limit=limit, ssl=server_context() if is_tls else None
+            )
+            _, writer = await asyncio.open_connection(
+                *server.sockets[0].getsockname(), ssl=client_context() if is_tls else None
+            )
+        reader, answers = await accepted
+        writer.write(b"x" * 20_000_000)
+        stack.push_async_callback(server.wait_closed)
+        stack.callback(server.close)
+        for side in (writer, answers):
+            stack.callback(lambda side: side.transport.abort(), side)
+        return reader
+
+    async def main():
+        async with contextlib.AsyncExitStack() as stack:
+            reader = await ends(stack)
+            await asyncio.sleep(0.2)
+            kept = len(reader._buffer)
+            # It goes on as soon as somebody reads.
+            received = 0
+            while received < 5_000_000:
+                received += len(await reader.read(1 << 16))
+                kept = max(kept, len(reader._buffer))
+            return kept
+
+    # The reader pauses above twice its limit, and one read can come on top of that.
+    kept = loop.run_until_complete(main())
+    assert 2 * limit < kept <= 2 * limit + 256 * 1024
 
 
 class Listening:

@@ -526,6 +526,24 @@ def test_three_hundred_children_at_once(loop):
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
+@pytest.mark.only_hotloop("asyncio on 3.11 has a thread for each child")
+@pytest.mark.timeout(60)
+def test_thousands_of_children(loop):
+    """Each has its own exit status, whatever the order in which they end."""
+
+    async def child(number):
+        process = await sh(f"exit {number % 256}")
+        return await process.wait() == number % 256
+
+    async def scenario():
+        ended = 0
+        for start in range(0, 2000, 200):
+            ended += sum(await asyncio.gather(*map(child, range(start, start + 200))))
+        return ended
+
+    assert loop.run_until_complete(scenario()) == 2000
+
+
 # -- how the loop learns of the end ---------------------------------------------------------------
 
 
