@@ -19,7 +19,14 @@ import tty
 import weakref
 
 import pytest
-from support.differential import assert_same_on_both, collect_reports, normalized
+from support.differential import (
+    assert_same_on_both,
+    collect_reports,
+    normalized,
+    outcome_of,
+    outcome_on,
+)
+from support.known_differences import known_difference
 from support.protocols import Recorder, settle, until
 
 BIG = bytes(range(256)) * 4096  # 1 MiB, more than any pipe holds.
@@ -483,6 +490,32 @@ def test_ways_to_end(method, queued):
 
     (_, got, _), _ = same(scenario)
     assert got in (None, queued)
+
+
+@known_difference("Sockets")
+def test_aborting_a_pipe_that_was_lost():
+    """`abort()` of a pipe for writing, in `connection_lost()` or after it, does nothing. asyncio
+    raises an AttributeError of its own internals."""
+
+    def scenario(loop):
+        reports = collect_reports(loop)
+
+        async def lost_and_aborted(in_the_middle):
+            protocol = Recorder()
+            if in_the_middle:
+                protocol.actions["lost"] = lambda protocol, exc: protocol.transport.abort()
+            async with writer(loop, protocol=protocol) as (transport, protocol, _):
+                transport.close()
+                await protocol.lost
+                await settle()
+            return outcome_of(transport.abort)[:2]
+
+        ended = [loop.run_until_complete(lost_and_aborted(way)) for way in (False, True)]
+        return ended, [error.partition("(")[0] for _, error, _ in reports]
+
+    fails = ("raised", "AttributeError")
+    assert outcome_on("asyncio", scenario)[1] == ([fails, fails], ["AttributeError"])
+    assert outcome_on("hotloop", scenario)[1] == ([("returned", None)] * 2, [])
 
 
 @pytest.mark.parametrize("queued", [False, True])
