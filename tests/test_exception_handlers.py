@@ -10,6 +10,8 @@ import contextvars
 import gc
 import logging
 import re
+import signal
+import socket
 import sys
 
 import pytest
@@ -55,6 +57,40 @@ def in_threadsafe_callback(loop, error):
     loop.call_soon_threadsafe(throw, error)
 
 
+def in_reader(loop, error):
+    near, far = socket.socketpair()
+
+    def fail():
+        loop.remove_reader(near)
+        near.close()
+        far.close()
+        raise error
+
+    far.send(b"x")
+    loop.add_reader(near, fail)
+
+
+def in_writer(loop, error):
+    near, far = socket.socketpair()
+
+    def fail():
+        loop.remove_writer(near)
+        near.close()
+        far.close()
+        raise error
+
+    loop.add_writer(near, fail)
+
+
+def in_signal_handler(loop, error):
+    def fail():
+        loop.remove_signal_handler(signal.SIGUSR1)
+        raise error
+
+    loop.add_signal_handler(signal.SIGUSR1, fail)
+    loop.call_soon(signal.raise_signal, signal.SIGUSR1)
+
+
 def in_done_callback(loop, error):
     future = loop.create_future()
     future.add_done_callback(lambda future: throw(error))
@@ -84,6 +120,9 @@ PLACES = [
     in_callback,
     in_timer,
     in_threadsafe_callback,
+    in_reader,
+    in_writer,
+    in_signal_handler,
     in_done_callback,
     in_task_nobody_awaits,
     in_future_nobody_reads,
@@ -189,13 +228,13 @@ def outcome_of_context_rule(expected):
     return seen[0]
 
 
-@pytest.mark.parametrize("place", [in_task_nobody_awaits, pending_task_dropped], ids=place_name)
-def test_the_handler_of_a_task_runs_in_asyncios_context(place):
+@pytest.mark.parametrize("place", PLACES, ids=place_name)
+def test_the_handler_runs_in_asyncios_context(place):
     def scenario(loop):
         seen = []
         loop.set_exception_handler(lambda loop, context: seen.append(variable.get()))
         context = contextvars.copy_context()
-        context.run(variable.set, "the task's")
+        context.run(variable.set, "of who scheduled it")
         context.run(place, loop, ValueError())
         run_briefly(loop, 4)
         gc.collect()
