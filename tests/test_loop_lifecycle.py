@@ -6,6 +6,7 @@ misusing a loop (another thread, a closed loop, a nested run) are spelled out li
 
 import asyncio
 import contextvars
+import functools
 import gc
 import logging
 import signal
@@ -870,20 +871,37 @@ def test_a_mocked_exception_handler_call_gets_every_report(loop):
 
 @pytest.mark.parametrize(
     "name",
-    ["create_future", "create_task", "call_later", "call_at", "run_in_executor"],
+    [
+        "call_at",
+        "call_exception_handler",
+        "call_later",
+        "call_soon",
+        "call_soon_threadsafe",
+        "create_future",
+        "create_task",
+        "default_exception_handler",
+        "run_forever",
+        "run_in_executor",
+        "stop",
+    ],
 )
-def test_what_asyncio_calls_through_the_instance_hotloop_calls_too(name):
+@pytest.mark.parametrize("where", ["instance", "class"])
+def test_what_asyncio_calls_through_the_loop_hotloop_calls_too(name, where, caplog):
     """The counts of calls of a spy on the method agree while a program runs."""
 
     def scenario(loop):
-        original = getattr(loop, name)
-        spy = mock.Mock(side_effect=original)
-        setattr(loop, name, spy)
-        loop.run_until_complete(program_for_spies())
-        loop.run_until_complete(loop.shutdown_default_executor())
+        if where == "instance":
+            target, side_effect = loop, getattr(loop, name)
+        else:
+            target, side_effect = type(loop), functools.partial(getattr(type(loop), name), loop)
+        spy = mock.Mock(side_effect=side_effect)
+        with mock.patch.object(target, name, spy):
+            loop.run_until_complete(program_for_spies())
+            loop.run_until_complete(loop.shutdown_default_executor())
         return spy.call_count
 
-    assert_same_on_both(scenario)
+    _, count = assert_same_on_both(scenario)
+    assert count > 0, "the program does not lead there"
 
 
 async def program_for_spies():
@@ -893,7 +911,8 @@ async def program_for_spies():
     async with asyncio.timeout(60):
         await loop.run_in_executor(None, int)
     await asyncio.wait_for(give(3), 60)
-    asyncio.Event().set()
+    loop.call_soon(int, "no number")
+    await asyncio.sleep(0)
 
 
 async def connect_and_close(loop):
