@@ -746,3 +746,25 @@ def test_socket_without_a_descriptor_is_refused(loop, descriptor):
             await loop.create_server(asyncio.Protocol, sock=sock)
 
     loop.run_until_complete(main())
+
+
+def test_a_backlog_as_large_as_a_number_can_be(loop):
+    """Only private calls can give one, because listen() takes less."""
+
+    async def scenario():
+        made = loop.create_future()
+
+        class Connected(asyncio.Protocol):
+            def connection_made(self, transport):
+                transport.abort()
+                made.set_result(True)
+
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            listening.setblocking(False)
+            loop._start_serving(Connected, listening, backlog=2**63 - 1)
+            with connected(listening.getsockname()):
+                await asyncio.wait_for(made, 3)
+                await settle()
+            loop._remove_reader(listening)
+
+    loop.run_until_complete(scenario())

@@ -338,7 +338,7 @@ listener_fill(hl_listener *listener, const hl_listener_arguments *arguments)
         return hl_error_set(-EBADF);
     }
     /* One more than the kernel's own queue, so that a backlog of 0 accepts. */
-    listener->limit = backlog + 1 < ACCEPT_LIMIT ? backlog + 1 : ACCEPT_LIMIT;
+    listener->limit = backlog < ACCEPT_LIMIT ? backlog + 1 : ACCEPT_LIMIT;
     return 0;
 }
 
