@@ -465,6 +465,25 @@ def test_an_error_may_end_the_endpoint(loop, endpoints):
     assert drain(peer) == [b"0", b"from the error", b"2"]
 
 
+@pytest.mark.parametrize("receiver", [("127.0.0.1", 9), ("localhost", 9)], ids=["number", "name"])
+@pytest.mark.parametrize(
+    "call", [lambda loop, send: send(), in_callback], ids=["outside", "inside"]
+)
+def test_error_received_may_change_the_size_of_what_was_sent(loop, endpoints, call, receiver):
+    """The memory of a bytearray that was too much is the program's own again by then."""
+    data = bytearray(100_000)
+
+    class Clearing(Recorder):
+        def error_received(self, error):
+            super().error_received(error)
+            data.clear()
+
+    transport, protocol = endpoints.make(LOCALHOST, protocol=Clearing())
+    call(loop, lambda: transport.sendto(data, receiver))
+    assert [error.errno for error in protocol.errors] == [errno.EMSGSIZE]
+    assert not data
+
+
 def test_error_received_that_raises_outside_of_callbacks(loop, endpoints):
     class Raising(Recorder):
         def error_received(self, error):

@@ -634,6 +634,35 @@ def test_the_end_by_hand_when_the_socket_was_closed_behind_the_transport():
     assert reports == []
 
 
+@pytest.mark.only_hotloop("asyncio's latest keeps a view of what was not sent")
+@pytest.mark.parametrize("before", [b"", BIG], ids=["direct", "queued"])
+@pytest.mark.parametrize("kind", ["stream", "pipe"])
+def test_pause_writing_may_change_the_size_of_what_was_written(loop, kind, before):
+    """What was not sent is a copy by then, and a bytearray the program's own again."""
+    data = bytearray(6 * len(BIG))
+
+    class Clears(asyncio.Protocol):
+        def pause_writing(self):
+            data.clear()
+
+    if kind == "stream":
+        transport, far = connected(loop, Clears())
+    else:
+        reader, writer = os.pipe()
+        far = os.fdopen(reader, "rb", 0)
+        transport, _ = loop.run_until_complete(
+            loop.connect_write_pipe(Clears, os.fdopen(writer, "wb", 0))
+        )
+    transport.set_write_buffer_limits(2 * len(BIG))
+    transport.write(before)
+    assert data
+    transport.write(data)
+    transport.abort()
+    loop.run_until_complete(settle())
+    far.close()
+    assert not data
+
+
 @pytest.mark.only_hotloop("asyncio's transport has no loop to report to")
 @pytest.mark.parametrize("how", ["abort", "_call_connection_lost"])
 def test_pause_writing_that_ends_the_connection_and_raises_is_reported(loop, loop_reports, how):

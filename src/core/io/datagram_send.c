@@ -67,10 +67,11 @@ hl_datagram_queue_list(const hl_transport *transport)
 
 /* Queue what sendto() was given. */
 static int
-queue_piece(hl_transport *transport, const hl_outgoing *piece, PyObject *address)
+queue_piece(hl_transport *transport, hl_outgoing *piece, PyObject *address)
 {
     const char *data;
     PyObject *bytes = hl_outgoing_keep(piece, 0, &data);
+    hl_outgoing_close(piece);
     int error = bytes != NULL ? queue_push(transport, bytes, address) : -1;
     Py_XDECREF(bytes);
     return error < 0 || queue_watch(transport) < 0 ? -1
@@ -254,14 +255,14 @@ hl_datagram_flush(hl_loop *loop, PyObject *self)
 
 /* Keep the datagram until the entry ends.  Returns 0 or -1. */
 static int
-hold_back(hl_transport *transport, const hl_outgoing *piece,
-          const hl_inet_address *receiver)
+hold_back(hl_transport *transport, hl_outgoing *piece, const hl_inet_address *receiver)
 {
     hl_loop *loop = transport->loop;
     hl_datagram_shared *shared = loop->shared;
     size_t index = loop->corked_spans.count;
     const char *data;
     PyObject *owner = hl_outgoing_keep(piece, 0, &data);
+    hl_outgoing_close(piece);
     if (owner == NULL) {
         return -1;
     }
@@ -334,9 +335,9 @@ audit(hl_transport *transport, PyObject *address)
     return hl_datagram_socket_failed(transport, WRITE_ERROR);
 }
 
-/* To the kernel. */
+/* To the kernel.  The piece stays open only if it is not now that it goes. */
 static int
-send_directly(hl_transport *transport, const hl_outgoing *piece,
+send_directly(hl_transport *transport, hl_outgoing *piece,
               const hl_inet_address *receiver)
 {
     const hl_datagram_out datagram = {
@@ -346,11 +347,11 @@ send_directly(hl_transport *transport, const hl_outgoing *piece,
         .name_length = receiver->length,
     };
     int error = hl_datagram_send(hl_transport_descriptor(transport), &datagram);
-    if (error == 0) {
-        return HL_DATAGRAM_DONE;
+    if (error == 0 || error == -EAGAIN) {
+        return error == 0 ? HL_DATAGRAM_DONE : HL_DATAGRAM_NOT_NOW;
     }
-    return error == -EAGAIN ? HL_DATAGRAM_NOT_NOW
-                            : hl_datagram_error_received(transport, error);
+    hl_outgoing_close(piece);
+    return hl_datagram_error_received(transport, error);
 }
 
 /* -- sendto ------------------------------------------------------------------------------------- */
@@ -375,11 +376,21 @@ may_hold_back(const hl_transport *transport, const hl_outgoing *piece)
 
 /* Send a datagram that is not held back.  Returns 0 or -1. */
 static int
-send_past_cork(hl_transport *transport, const hl_outgoing *piece, PyObject *address,
+send_past_cork(hl_transport *transport, hl_outgoing *piece, PyObject *address,
                const hl_inet_address *receiver)
 {
-    int result = receiver != NULL ? send_directly(transport, piece, receiver)
-                                  : send_by_socket(transport, piece->object, address);
+    int result;
+    if (receiver != NULL) {
+        result = send_directly(transport, piece, receiver);
+    }
+    else {
+        hl_outgoing_close(piece);
+        result = send_by_socket(transport, piece->object, address);
+        if (result == HL_DATAGRAM_NOT_NOW &&
+            hl_outgoing_open(piece, piece->object) < 0) {
+            return -1;
+        }
+    }
     if (result != HL_DATAGRAM_NOT_NOW) {
         return result < 0 ? -1 : 0;
     }
@@ -402,7 +413,7 @@ flush_before(hl_transport *transport)
 
 /* sendto() with checked arguments.  User code runs in hooks and in what is flushed. */
 static int
-send_piece(hl_transport *transport, const hl_outgoing *piece, PyObject *address)
+send_piece(hl_transport *transport, hl_outgoing *piece, PyObject *address)
 {
     hl_inet_address receiver;
     bool is_known = find_receiver(transport, address, &receiver);

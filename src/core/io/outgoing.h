@@ -30,6 +30,8 @@ hl_outgoing_open(hl_outgoing *piece, PyObject *object)
     return 0;
 }
 
+/* The program's memory is its own again: as soon as it is not needed any more, and before code of
+ * the program runs, which may change its size.  May be closed again. */
 static inline void
 hl_outgoing_close(hl_outgoing *piece)
 {

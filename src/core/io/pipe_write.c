@@ -193,13 +193,14 @@ writer_write_ready(PyObject *self, PyObject *unused)
 /* -- writing ---------------------------------------------------------------------------------------- */
 
 static int
-writer_put(hl_transport *pipe, const hl_outgoing *piece)
+writer_put(hl_transport *pipe, hl_outgoing *piece)
 {
     size_t start = 0;
     bool was_empty = hl_transport_queued(pipe) == 0;
     if (was_empty) {
         ssize_t sent = hl_pipe_write(pipe->fd, piece->data, piece->length);
         if (sent < 0 && sent != -EAGAIN) {
+            hl_outgoing_close(piece);
             return writer_failed(pipe, (int)sent);
         }
         start = sent > 0 ? (size_t)sent : 0;
@@ -213,11 +214,12 @@ writer_put(hl_transport *pipe, const hl_outgoing *piece)
         hl_transport_queue(pipe, owner, data, piece->length - start) < 0) {
         return -1;
     }
+    hl_outgoing_close(piece);
     return hl_transport_wait_for_room(pipe);
 }
 
 static int
-writer_write_piece(hl_transport *pipe, const hl_outgoing *piece)
+writer_write_piece(hl_transport *pipe, hl_outgoing *piece)
 {
     if (piece->length == 0) {
         return 0;

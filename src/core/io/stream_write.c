@@ -80,6 +80,15 @@ stream_hold_back(hl_transport *stream, const hl_outgoing *piece)
                          : -1;
 }
 
+/* Keep the piece until there is room for it and what is queued before it. */
+static int
+stream_queue_piece(hl_transport *stream, const hl_outgoing *piece)
+{
+    const char *data;
+    PyObject *owner = hl_outgoing_keep(piece, 0, &data);
+    return owner != NULL ? hl_transport_queue(stream, owner, data, piece->length) : -1;
+}
+
 /* What gains nothing by waiting any longer leaves.  Runs user code. */
 static int
 stream_flush_full(hl_transport *stream)
@@ -92,11 +101,12 @@ stream_flush_full(hl_transport *stream)
 
 /* To the kernel at once; the rest is queued. */
 static int
-stream_send(hl_transport *stream, const hl_outgoing *piece)
+stream_send(hl_transport *stream, hl_outgoing *piece)
 {
     ssize_t sent =
         hl_socket_send(hl_transport_descriptor(stream), piece->data, piece->length);
     if (sent < 0 && sent != -EAGAIN) {
+        hl_outgoing_close(piece);
         return hl_transport_fail_errno(stream, (int)sent, WRITE_ERROR);
     }
     size_t start = sent > 0 ? (size_t)sent : 0;
@@ -109,26 +119,26 @@ stream_send(hl_transport *stream, const hl_outgoing *piece)
         hl_transport_queue(stream, owner, data, piece->length - start) < 0) {
         return -1;
     }
+    hl_outgoing_close(piece);
     return hl_transport_wait_for_room(stream);
 }
 
 /* The piece takes its way; nothing is refused any more. */
 static int
-stream_put(hl_transport *stream, const hl_outgoing *piece)
+stream_put(hl_transport *stream, hl_outgoing *piece)
 {
-    const char *data;
-    if (hl_transport_is_queued(stream)) {
-        PyObject *owner = hl_outgoing_keep(piece, 0, &data);
-        return owner == NULL ||
-                       hl_transport_queue(stream, owner, data, piece->length) < 0
-                   ? -1
-                   : hl_flow_maybe_pause(stream);
+    bool is_queued = hl_transport_is_queued(stream);
+    if (!is_queued && !(hl_cork_is_possible(stream->loop) &&
+                        (piece->length < CORK_LIMIT || stream->loop->corked != NULL))) {
+        return stream_send(stream, piece);
     }
-    if (hl_cork_is_possible(stream->loop) &&
-        (piece->length < CORK_LIMIT || stream->loop->corked != NULL)) {
-        return stream_hold_back(stream, piece) < 0 ? -1 : stream_flush_full(stream);
+    int error =
+        is_queued ? stream_queue_piece(stream, piece) : stream_hold_back(stream, piece);
+    hl_outgoing_close(piece);
+    if (error < 0) {
+        return -1;
     }
-    return stream_send(stream, piece);
+    return is_queued ? hl_flow_maybe_pause(stream) : stream_flush_full(stream);
 }
 
 static int
@@ -266,14 +276,6 @@ check_pieces(PyObject *pieces)
         hl_outgoing_close(&piece);
     }
     return 0;
-}
-
-static int
-stream_queue_piece(hl_transport *stream, const hl_outgoing *piece)
-{
-    const char *data;
-    PyObject *owner = hl_outgoing_keep(piece, 0, &data);
-    return owner != NULL ? hl_transport_queue(stream, owner, data, piece->length) : -1;
 }
 
 /* Keep all pieces, in one of the two ways, before user code runs that may write more. */
