@@ -38,14 +38,17 @@ transport_close_descriptor(hl_transport *transport)
     if (hl_transport_end_nonblocking(transport) < 0) {
         PyErr_WriteUnraisable((PyObject *)transport);
     }
-    PyObject *sock =
-        transport->sock; /* kept until the transport dies: see extra_info.c */
+    PyObject *sock = Py_XNewRef(transport->sock);
+    if (!transport->kind->is_socket) {
+        Py_CLEAR(transport->sock); /* that of a socket is shown on: see extra_info.c */
+    }
     if (sock != NULL) {
         PyObject *result = PyObject_CallMethod(sock, "close", NULL);
         if (result == NULL) {
             PyErr_WriteUnraisable(sock);
         }
         Py_XDECREF(result);
+        Py_DECREF(sock);
     }
     else if (fd >= 0) {
         (void)hl_socket_close(fd); /* what close(2) reports is about lost writes */
