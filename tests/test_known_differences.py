@@ -19,6 +19,7 @@ import sysconfig
 import threading
 import time
 import weakref
+from unittest import mock
 
 import pytest
 from support import known_differences
@@ -725,6 +726,26 @@ def test_tracebacks_have_no_lines_of_the_loop():
         ["scenario", "run_until_complete", "fail"],
         ["scenario", "fail"],
     )
+
+
+@known_difference("What objects look like")
+def test_replacing_get_extra_info_of_the_base_class_changes_nothing():
+    """`get_extra_info` is a method of hotloop's own transports. A test that replaces
+    `asyncio.Transport.get_extra_info`, to give a connection another address, changes asyncio's
+    transports and not ours. Replacing it on the transport itself does on both."""
+
+    def scenario(loop):
+        transport, far = connected_transport(loop)
+        other = {"return_value": ("192.0.2.1", 1)}
+        with mock.patch("asyncio.Transport.get_extra_info", **other):
+            of_class = transport.get_extra_info("peername")
+        with mock.patch.object(transport, "get_extra_info", **other):
+            of_transport = transport.get_extra_info("peername")
+        end_connection(loop, transport, far)
+        return of_class, of_transport
+
+    replaced = ("192.0.2.1", 1)
+    assert on_each(scenario) == ((replaced, replaced), ("", replaced))
 
 
 @known_difference("What objects look like")
