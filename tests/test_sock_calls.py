@@ -677,6 +677,27 @@ def test_a_buffer_that_closes_the_socket_when_it_is_given_back(loop, pair):
         other.close()
 
 
+def test_a_replaced_call_soon_that_raises_is_reported(loop, loop_reports, pair):
+    """The event that should wake the task fails as a callback does; the loop goes on."""
+    near, far = pair
+
+    def refuse(*args, **kwargs):
+        del loop.call_soon
+        raise ZeroDivisionError("refused")
+
+    task = start(loop, loop.sock_recv(near, 10))
+    loop.call_soon = refuse
+    far.send(b"data")
+    for _ in range(3):
+        run_briefly(loop)
+    (report,) = loop_reports.take()
+    assert isinstance(report["exception"], ZeroDivisionError)
+    assert not task.done()
+    task.cancel()
+    task._log_destroy_pending = False
+    run_briefly(loop, 2)
+
+
 # -- cancellation ----------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@
 #include "py/freelist.h"
 #include "py/generator.h"
 #include "py/types.h"
+#include "sched/handle.h"
 #include "sched/watch.h"
 #include "task/future.h"
 
@@ -120,7 +121,13 @@ sock_call_run(hl_loop *loop, PyObject *self, PyObject *unused)
         PyErr_Clear(); /* OSError or MemoryError: the descriptor cannot be watched */
         call->error = -EBADF;
     }
-    return sock_call_wake(call);
+    if (sock_call_wake(call) == 0) {
+        return 0;
+    }
+    if (loop->current_task != NULL) {
+        hl_loop_clear_current_task(loop); /* who reports runs in no task */
+    }
+    return hl_handle_report_method(loop, self, loop->state->str._run, NULL);
 }
 
 /* -- life ------------------------------------------------------------------------------------ */
@@ -346,11 +353,22 @@ sock_call_close(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* _run(): what an event does, for the text of a report. */
+static PyObject *
+sock_call_run_method(PyObject *self, PyObject *unused)
+{
+    if (sock_call_run(((hl_sock_call *)self)->loop, self, NULL) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef sock_call_methods[] = {
     {"send", sock_call_send_method, METH_O, NULL},
     {"throw", HL_FASTCALL(sock_call_throw), METH_FASTCALL, NULL},
     {"close", sock_call_close, METH_NOARGS, NULL},
     {"take", sock_call_take, METH_NOARGS, NULL},
+    {"_run", sock_call_run_method, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 
