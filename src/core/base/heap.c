@@ -216,10 +216,16 @@ heap_settle(hl_heap *heap)
 
 /* -- nodes --------------------------------------------------------------------------------- */
 
+static inline void
+node_set_slot(hl_heap_node *node, uint32_t slot)
+{
+    __atomic_store_n(&node->slot, slot, __ATOMIC_RELAXED);
+}
+
 int
 hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline)
 {
-    assert(node->slot == HL_HEAP_OUTSIDE);
+    assert(!hl_heap_is_inside(node));
     assert(deadline == deadline); /* a nan would break the order of everything else */
     if (heap->item_count == heap->capacity && heap_grow(heap) < 0) {
         return HL_NO_MEMORY;
@@ -227,7 +233,7 @@ hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline)
     uint32_t slot = (uint32_t)heap->free_slot;
     heap->free_slot = heap->slots[slot].next;
     heap->slots[slot].node = node;
-    node->slot = slot;
+    node_set_slot(node, slot);
     uint64_t rank = heap->next_sequence++ << HL_HEAP_SLOT_BITS | slot;
     hl_heap_item item = {.key = hl_heap_key(deadline), .rank = rank};
     heap->count++;
@@ -240,7 +246,7 @@ hl_heap_remove(hl_heap *heap, hl_heap_node *node)
 {
     uint32_t slot = node->slot;
     assert(slot < heap->capacity && heap->slots[slot].node == node);
-    node->slot = HL_HEAP_OUTSIDE;
+    node_set_slot(node, HL_HEAP_OUTSIDE);
     heap->slots[slot].node = NULL;
     heap->count--;
     heap_settle(heap);
@@ -251,7 +257,7 @@ hl_heap_pop(hl_heap *heap)
 {
     assert(heap->count > 0);
     hl_heap_node *node = heap_node(heap, 0);
-    node->slot = HL_HEAP_OUTSIDE;
+    node_set_slot(node, HL_HEAP_OUTSIDE);
     heap->count--;
     heap_drop_first(heap);
     heap_settle(heap);

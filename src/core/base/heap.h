@@ -24,8 +24,15 @@
 #define HL_HEAP_OUTSIDE UINT32_MAX
 
 typedef struct {
-    uint32_t slot; /* while inside, else HL_HEAP_OUTSIDE */
+    uint32_t slot; /* atomic: while inside, else HL_HEAP_OUTSIDE */
 } hl_heap_node;
+
+/* True if the node is in a heap.  Any thread may ask. */
+static inline bool
+hl_heap_is_inside(const hl_heap_node *node)
+{
+    return __atomic_load_n(&node->slot, __ATOMIC_RELAXED) != HL_HEAP_OUTSIDE;
+}
 
 /* 2^28 timers at once, and 2^36 insertions before ties could come out of order. */
 enum { HL_HEAP_SLOT_BITS = 28, HL_HEAP_SPARE_DEAD = 64 };

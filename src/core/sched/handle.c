@@ -189,6 +189,7 @@ hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
         return -1;
     }
     /* The handle may have been in use: each of these may run code that looks at it. */
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)handle);
     hl_handle_set_cancelled(handle, Py_False);
     Py_XSETREF(handle->args, Py_NewRef(args));
     Py_XSETREF(handle->callback, Py_NewRef(callback));
@@ -196,6 +197,7 @@ hl_handle_init_fields(hl_handle *handle, hl_state *state, PyObject *callback,
     Py_XSETREF(handle->loop, Py_NewRef(loop));
     Py_CLEAR(handle->repr);
     Py_CLEAR(handle->source_traceback);
+    Py_END_CRITICAL_SECTION();
     return handle_record_if_debug(handle, state, loop);
 }
 
@@ -352,25 +354,36 @@ done:
     return result != NULL ? 0 : -1;
 }
 
+/* The context that the handle has now: *context is new, or NULL if it has none.  Returns 0 or
+ * -1. */
+static inline int
+handle_take_context(hl_handle *handle, hl_state *state, PyObject **context)
+{
+    int error;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)handle);
+    error = hl_context_materialize(state, &handle->context);
+    *context = Py_XNewRef(handle->context);
+    Py_END_CRITICAL_SECTION();
+    return error;
+}
+
 /* Call in the handle's context.  Returns 0 or -1 with what it raised. */
 static inline int
 handle_call_in_context(hl_handle *handle, hl_state *state, PyThreadState *thread,
                        bool is_by_loop)
 {
-    if (hl_context_materialize(state, &handle->context) < 0) {
-        return -1;
+    PyObject *context;
+    int error = handle_take_context(handle, state, &context);
+    if (error < 0 || context == NULL || !PyContext_CheckExact(context)) {
+        Py_XDECREF(context);
+        return error < 0 ? -1 : handle_call_by_run(handle);
     }
-    PyObject *context = handle->context;
-    if (context == NULL || !PyContext_CheckExact(context)) {
-        return handle_call_by_run(handle);
-    }
-    Py_INCREF(context);
     if (hl_context_enter(state, thread, context) < 0) {
         Py_DECREF(context);
         return -1;
     }
     PyObject *result = handle_call(handle, is_by_loop);
-    int error = result != NULL ? 0 : -1;
+    error = result != NULL ? 0 : -1;
     Py_XDECREF(result);
     if (hl_context_exit(state, thread, context) < 0) {
         error = -1;

@@ -22,7 +22,9 @@ hl_timer_handle_new(hl_loop *loop, PyObject *when, double seconds, PyObject *cal
     if (self == NULL) {
         return NULL;
     }
-    loop->has_untracked_timers |= hl_handle_may_be_untracked(loop);
+    if (hl_handle_may_be_untracked(loop)) {
+        loop->has_untracked_timers = true;
+    }
     hl_count_new(state, HL_COUNT_TIMER_HANDLE);
     hl_timer_handle *timer = (hl_timer_handle *)self;
     timer->node.slot = HL_HEAP_OUTSIDE;
@@ -76,7 +78,7 @@ timer_tp_init(PyObject *self, PyObject *args, PyObject *kwargs)
         0) {
         return -1;
     }
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
+    if (hl_heap_is_inside(&timer->node)) {
         PyErr_SetString(PyExc_RuntimeError, "the timer handle is scheduled");
         return -1;
     }
@@ -112,7 +114,7 @@ timer_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     hl_state *state = hl_state_in_dealloc(type);
-    assert(((hl_timer_handle *)self)->node.slot == HL_HEAP_OUTSIDE);
+    assert(!hl_heap_is_inside(&((hl_timer_handle *)self)->node));
     PyObject_GC_UnTrack(self);
     hl_clear_weakrefs(self);
     timer_clear(self);
@@ -129,7 +131,7 @@ timer_unschedule(hl_timer_handle *timer, hl_loop *loop)
 {
     bool was_inside = false;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
+    if (hl_heap_is_inside(&timer->node)) {
         hl_heap_remove(&loop->timers, &timer->node);
         was_inside = true;
     }
@@ -159,7 +161,7 @@ timer_cancel_lock_held(hl_timer_handle *timer)
     if (hl_handle_is_cancelled(&timer->handle)) {
         return 0;
     }
-    if (!HL_FREE_THREADED && timer->node.slot != HL_HEAP_OUTSIDE) {
+    if (!HL_FREE_THREADED && hl_heap_is_inside(&timer->node)) {
         /* Only our own loop schedules; it is alive because the handle holds it. */
         timer_unschedule(timer, (hl_loop *)timer->handle.loop);
         return hl_handle_cancel(&timer->handle);
@@ -192,6 +194,8 @@ timer_cancel(PyObject *self, PyObject *unused)
 /* -- attributes ------------------------------------------------------------------------- */
 
 static const hl_handle_slot slot_when = {"_when", offsetof(hl_timer_handle, when)};
+static const hl_handle_slot slot_scheduled = {"_scheduled",
+                                              offsetof(hl_timer_handle, scheduled)};
 
 /* Make an object of the deadline if there is none yet.  Returns 0 or -1. */
 static int
@@ -231,7 +235,7 @@ static int
 handle_refuse_loop_change(PyObject *self, PyObject *value, void *closure)
 {
     hl_timer_handle *timer = (hl_timer_handle *)self;
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
+    if (hl_heap_is_inside(&timer->node)) {
         PyErr_SetString(PyExc_RuntimeError, "the timer handle is scheduled");
         return -1;
     }
@@ -241,18 +245,15 @@ handle_refuse_loop_change(PyObject *self, PyObject *value, void *closure)
 static PyObject *
 timer_get_scheduled(PyObject *self, void *closure)
 {
-    hl_timer_handle *timer = (hl_timer_handle *)self;
-    if (timer->node.slot != HL_HEAP_OUTSIDE) {
+    const hl_timer_handle *timer = (hl_timer_handle *)self;
+    PyObject *value;
+    if (hl_heap_is_inside(&timer->node)) {
         Py_RETURN_TRUE;
     }
-    return Py_NewRef(timer->scheduled != NULL ? timer->scheduled : Py_False);
-}
-
-static int
-timer_set_scheduled(PyObject *self, PyObject *value, void *closure)
-{
-    Py_XSETREF(((hl_timer_handle *)self)->scheduled, Py_XNewRef(value));
-    return 0;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    value = Py_NewRef(timer->scheduled != NULL ? timer->scheduled : Py_False);
+    Py_END_CRITICAL_SECTION();
+    return value;
 }
 
 static PyMethodDef timer_methods[] = {
@@ -269,7 +270,11 @@ static PyMethodDef timer_methods[] = {
 };
 
 static PyGetSetDef timer_getset[] = {
-    {"_scheduled", timer_get_scheduled, timer_set_scheduled, NULL, NULL},
+    {"_scheduled",
+     timer_get_scheduled,
+     hl_handle_set_slot,
+     NULL,
+     (void *)&slot_scheduled},
     {"_when", timer_get_when, timer_set_when, NULL, (void *)&slot_when},
     {"_loop",
      hl_handle_get_slot,
