@@ -581,9 +581,9 @@ class Loop(_core.Loop, _wakeup.SignalWakeUp):
             self._close_everything()
 
     def _close_everything(self) -> None:
+        self._drop_work()  # first: refused if another thread has begun to run the loop
         self._close_self_pipe()
         _subprocess.forget_children(self)
-        self._drop_work()
         self._executor_shutdown_called = True
         executor = self._default_executor
         if executor is not None:

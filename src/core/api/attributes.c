@@ -35,7 +35,7 @@ keep_attribute(hl_loop *loop, hl_loop_attr index, PyObject *made)
     PyObject *kept;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
     if (loop->attrs[index] == NULL) {
-        loop->attrs[index] = Py_NewRef(made);
+        __atomic_store_n(&loop->attrs[index], Py_NewRef(made), __ATOMIC_RELAXED);
     }
     kept = Py_NewRef(loop->attrs[index]);
     Py_END_CRITICAL_SECTION();
@@ -214,18 +214,13 @@ handle_of_entry(hl_loop *loop, const hl_ready_entry *entry)
     return handle;
 }
 
-/* Append the handles of a queue's entries to list.  Returns 0 or -1. */
+/* Append the handles of the entries of a queue of our own to list.  Returns 0 or -1. */
 static int
 append_handles(hl_loop *loop, const hl_ready *queue, PyObject *list)
 {
     int error = 0;
     for (size_t i = 0; error == 0 && i < queue->count; i++) {
-        hl_ready_entry entry = *hl_ready_at(queue, i);
-        Py_INCREF(entry.owner);
-        Py_XINCREF(entry.argument);
-        PyObject *handle = handle_of_entry(loop, &entry);
-        Py_DECREF(entry.owner);
-        Py_XDECREF(entry.argument);
+        PyObject *handle = handle_of_entry(loop, hl_ready_at(queue, i));
         error = handle != NULL ? PyList_Append(list, handle) : -1;
         Py_XDECREF(handle);
     }
@@ -238,15 +233,13 @@ get_ready(PyObject *self, void *closure)
 {
     hl_loop *loop = (hl_loop *)self;
     PyObject *list = PyList_New(0), *tuple = NULL;
-    hl_ready inbox;
-    hl_ready_init(&inbox);
-    if (list != NULL &&
-        (!hl_loop_is_accessible(loop) ||
-         append_handles(loop, &loop->ready, list) == 0) &&
-        hl_inbox_copy(loop, &inbox) == 0 && append_handles(loop, &inbox, list) == 0) {
+    hl_ready queue;
+    hl_ready_init(&queue);
+    if (list != NULL && hl_inbox_look(loop, &queue) == 0 &&
+        append_handles(loop, &queue, list) == 0) {
         tuple = PyList_AsTuple(list);
     }
-    hl_ready_fini(&inbox);
+    hl_ready_fini(&queue);
     Py_XDECREF(list);
     return tuple;
 }

@@ -528,7 +528,7 @@ create_task_in_python(hl_loop *loop, PyObject *const *args, Py_ssize_t nargs,
 static bool
 is_known_factory(const hl_loop *loop, bool *is_eager)
 {
-    PyObject *factory = loop->attrs[HL_ATTR_TASK_FACTORY];
+    const PyObject *factory = hl_loop_peek_attr(loop, HL_ATTR_TASK_FACTORY);
     *is_eager = factory != NULL && factory == loop->state->eager_task_factory;
     return factory == NULL || factory == Py_None || *is_eager;
 }

@@ -295,10 +295,12 @@ loop_stop(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* Who closes a loop owns it, too: what dies then is not told that it runs. */
 static PyObject *
 loop_is_running(PyObject *self, PyObject *unused)
 {
-    return PyBool_FromLong(hl_loop_owner((hl_loop *)self) != 0);
+    const hl_loop *loop = (hl_loop *)self;
+    return PyBool_FromLong(hl_loop_owner(loop) != 0 && !hl_loop_is_closed(loop));
 }
 
 static PyObject *
@@ -322,11 +324,19 @@ loop_check_closed(PyObject *self, PyObject *unused)
     Py_RETURN_NONE;
 }
 
+/* Another thread may have begun to run or to close the loop since its close() asked. */
 static PyObject *
 loop_drop_work_method(PyObject *self, PyObject *unused)
 {
-    __atomic_store_n(&((hl_loop *)self)->is_closed, true, __ATOMIC_RELAXED);
-    loop_drop_work((hl_loop *)self);
+    hl_loop *loop = (hl_loop *)self;
+    if (hl_loop_claim(loop, true)) {
+        loop_drop_work(loop);
+        hl_loop_release(loop);
+    }
+    else if (!hl_loop_is_closed(loop)) {
+        PyErr_SetString(PyExc_RuntimeError, "Cannot close a running event loop");
+        return NULL;
+    }
     Py_RETURN_NONE;
 }
 

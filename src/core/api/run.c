@@ -81,7 +81,7 @@ set_running_loop(hl_loop *loop, PyObject *running)
 static int
 track_origins(hl_loop *loop, bool is_enabled)
 {
-    PyObject *enabled = loop->attrs[HL_ATTR_ORIGIN_TRACKING_ENABLED];
+    const PyObject *enabled = hl_loop_peek_attr(loop, HL_ATTR_ORIGIN_TRACKING_ENABLED);
     bool was_enabled = enabled != NULL && enabled != Py_False;
     if (is_enabled == was_enabled) {
         return 0;
@@ -143,20 +143,19 @@ restore_asyncgen_hooks(hl_loop *loop, PyObject *old)
 
 /* -- run_forever ---------------------------------------------------------------------------------- */
 
-/* Make this thread the one that runs the loop, unless another was quicker. */
+/* Make this thread the one that runs the loop, unless another was quicker to run or to close
+ * it. */
 static int
 run_claim(hl_loop *loop)
 {
-    unsigned long nobody = 0;
-    if (!__atomic_compare_exchange_n(&loop->owner,
-                                     &nobody,
-                                     hl_thread_ident(),
-                                     false,
-                                     __ATOMIC_ACQ_REL,
-                                     __ATOMIC_RELAXED)) {
-        return refuse_running();
+    bool is_claimed = hl_loop_claim(loop, false);
+    if (hl_loop_check_open(loop) < 0) {
+        if (is_claimed) {
+            hl_loop_release(loop);
+        }
+        return -1;
     }
-    return 0;
+    return is_claimed ? 0 : refuse_running();
 }
 
 static int
@@ -183,8 +182,7 @@ run_cleanup(hl_loop *loop, PyObject *old_hooks)
     __atomic_store_n(&loop->is_stopping, false, __ATOMIC_RELAXED);
     hl_handle_track_queued(loop);
     hl_timer_track_scheduled(loop);
-    /* From here on another thread may run the loop. */
-    __atomic_store_n(&loop->owner, 0, __ATOMIC_RELEASE);
+    hl_loop_release(loop);
     hl_keep_first_exception(&exception, set_running_loop(loop, Py_None));
     hl_keep_first_exception(&exception, track_origins(loop, false));
     hl_keep_first_exception(&exception, restore_asyncgen_hooks(loop, old_hooks));

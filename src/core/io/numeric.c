@@ -71,7 +71,8 @@ resolver_is_intact(const hl_state *state)
 static bool
 loop_is_plain(const hl_loop *loop)
 {
-    PyObject *is_shut_down = loop->attrs[HL_ATTR_EXECUTOR_SHUTDOWN_CALLED];
+    const PyObject *is_shut_down =
+        hl_loop_peek_attr(loop, HL_ATTR_EXECUTOR_SHUTDOWN_CALLED);
     return !hl_loop_is_debug(loop) && !hl_loop_is_closed(loop) &&
            !hl_loop_replaces(loop, HL_OVERRIDE_RUN_IN_EXECUTOR) &&
            (is_shut_down == NULL || is_shut_down == Py_False) &&

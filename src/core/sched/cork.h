@@ -17,6 +17,13 @@ hl_cork_is_accessible(const hl_loop *loop)
     return !HL_FREE_THREADED || hl_loop_owner(loop) == hl_thread_ident();
 }
 
+/* True if another thread runs the loop: it may hold back what was written before. */
+static inline bool
+hl_cork_is_foreign(const hl_loop *loop)
+{
+    return !hl_cork_is_accessible(loop) && hl_loop_owner(loop) != 0;
+}
+
 /* True if what object writes now may wait for the end of the entry. */
 static inline bool
 hl_cork_is_possible(const hl_loop *loop)

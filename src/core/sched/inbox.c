@@ -44,17 +44,16 @@ hl_inbox_drain(hl_loop *loop)
 }
 
 int
-hl_inbox_copy(hl_loop *loop, hl_ready *copy)
+hl_inbox_look(hl_loop *loop, hl_ready *copy)
 {
     int error = 0;
-    hl_mutex_lock(&loop->mutex);
-    for (size_t i = 0; i < loop->inbox.count && error == 0; i++) {
-        error = hl_ready_reserve(copy);
-        if (error == 0) {
-            const hl_ready_entry *entry = hl_ready_at(&loop->inbox, i);
-            hl_ready_push(
-                copy, entry->run, Py_NewRef(entry->owner), Py_XNewRef(entry->argument));
-        }
+    hl_mutex_lock(&loop->mutex); /* so nobody becomes the owner meanwhile */
+    unsigned long owner = hl_loop_owner(loop);
+    if (owner == 0 || owner == hl_thread_ident()) {
+        error = hl_ready_copy(&loop->ready, copy);
+    }
+    if (error == 0) {
+        error = hl_ready_copy(&loop->inbox, copy);
     }
     hl_mutex_unlock(&loop->mutex);
     return error;

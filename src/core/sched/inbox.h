@@ -23,9 +23,9 @@ hl_inbox_is_empty(const hl_loop *loop)
  * with MemoryError: what did not fit stays, nothing is lost. */
 int hl_inbox_drain(hl_loop *loop);
 
-/* Append new references to all entries to *copy, for those who only look.  Any thread.
- * Returns 0, or -1 with MemoryError. */
-int hl_inbox_copy(hl_loop *loop, hl_ready *copy);
+/* Append new references to all entries to *copy, for those who only look: those of the ready
+ * queue first, if another thread does not run the loop.  Returns 0, or -1 with MemoryError. */
+int hl_inbox_look(hl_loop *loop, hl_ready *copy);
 
 /* Drop every entry.  Runs user code, which may push again: those go too. */
 void hl_inbox_clear(hl_loop *loop);
@@ -52,11 +52,9 @@ hl_inbox_drain(hl_loop *loop)
 }
 
 static inline int
-hl_inbox_copy(hl_loop *loop, hl_ready *copy)
+hl_inbox_look(hl_loop *loop, hl_ready *copy)
 {
-    (void)loop;
-    (void)copy;
-    return 0;
+    return hl_ready_copy(&loop->ready, copy);
 }
 
 static inline void

@@ -13,6 +13,21 @@ hl_loop_check_open(hl_loop *loop)
     return -1;
 }
 
+bool
+hl_loop_claim(hl_loop *loop, bool closes)
+{
+    hl_mutex_lock(&loop->mutex);
+    bool is_free = hl_loop_owner(loop) == 0;
+    if (is_free) {
+        if (closes) { /* first: nobody must take it for one that runs */
+            __atomic_store_n(&loop->is_closed, true, __ATOMIC_RELAXED);
+        }
+        __atomic_store_n(&loop->owner, hl_thread_ident(), __ATOMIC_RELEASE);
+    }
+    hl_mutex_unlock(&loop->mutex);
+    return is_free;
+}
+
 void
 hl_loop_wake(hl_loop *loop)
 {
@@ -82,7 +97,7 @@ hl_loop_set_attr(hl_loop *loop, hl_loop_attr index, PyObject *value)
     PyObject *previous;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
     previous = loop->attrs[index];
-    loop->attrs[index] = Py_XNewRef(value);
+    __atomic_store_n(&loop->attrs[index], Py_XNewRef(value), __ATOMIC_RELAXED);
     Py_END_CRITICAL_SECTION();
     Py_XDECREF(previous);
 }

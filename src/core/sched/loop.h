@@ -114,7 +114,8 @@ typedef struct hl_loop {
         window_arguments; /* owned tuple (HL_READ_BUFFER_SIZE, py/window.h) for calls of
                                    `read`; NULL until first needed */
 
-    PyObject *attrs[HL_ATTR_COUNT]; /* owned; NULL: the default; the loop's section */
+    /* Owned; NULL: the default.  Exchanged, atomically, in the loop's section. */
+    PyObject *attrs[HL_ATTR_COUNT];
 
     unsigned overrides; /* atomic: HL_OVERRIDE_* of type and instance together */
     unsigned instance_overrides; /* written in the loop's section, as `overrides` is */
@@ -146,7 +147,9 @@ typedef struct hl_loop {
     int foreign_calls;      /* of other threads since the last turn began; with a GIL */
     PyObject *current_task; /* owned; published to asyncio, to be cleared; or NULL */
 
-    hl_mutex mutex; /* for the inbox, and for closing what another thread may wake */
+    hl_mutex
+        mutex; /* for the inbox, for becoming the owner, who has the ready queue, and for
+                       closing what another thread may wake */
 #if HL_FREE_THREADED
     hl_ready inbox;     /* guarded by mutex */
     size_t inbox_count; /* atomic copy of inbox.count */
@@ -162,6 +165,17 @@ static inline unsigned long
 hl_loop_owner(const hl_loop *loop)
 {
     return __atomic_load_n(&loop->owner, __ATOMIC_ACQUIRE);
+}
+
+/* Make this thread the loop's, with `closes` of a loop that is closed from then on, at once.
+ * False: another one was quicker. */
+bool hl_loop_claim(hl_loop *loop, bool closes);
+
+/* Undo hl_loop_claim: from here on another thread may run the loop. */
+static inline void
+hl_loop_release(hl_loop *loop)
+{
+    __atomic_store_n(&loop->owner, 0, __ATOMIC_RELEASE);
 }
 
 /* The flags: any thread may ask, and set them by an attribute or by stop(). */
@@ -231,17 +245,6 @@ hl_loop_is_direct(const hl_loop *loop)
            !hl_loop_replaces(loop, HL_OVERRIDE_CALL_SOON);
 }
 
-/* True if this thread may look at the ready queue: it runs the loop, or nobody does. */
-static inline bool
-hl_loop_is_accessible(const hl_loop *loop)
-{
-    if (!HL_FREE_THREADED) {
-        return true;
-    }
-    unsigned long owner = hl_loop_owner(loop);
-    return owner == 0 || owner == hl_thread_ident();
-}
-
 #if HL_FREE_THREADED
 /* The same as hl_loop_push, on the inbox.  Any thread. */
 int hl_loop_push_foreign(hl_loop *loop, hl_run run, PyObject *owner,
@@ -304,6 +307,13 @@ int hl_loop_ask_debug(const hl_state *state, PyObject *loop);
 
 /* One of loop->attrs, which any thread may exchange: new, or NULL. */
 PyObject *hl_loop_get_attr(hl_loop *loop, hl_loop_attr index);
+
+/* The same to be compared only, not to be used: it may be gone by then. */
+static inline const PyObject *
+hl_loop_peek_attr(const hl_loop *loop, hl_loop_attr index)
+{
+    return __atomic_load_n(&loop->attrs[index], __ATOMIC_RELAXED);
+}
 
 /* Put value there (borrowed; NULL: the default). */
 void hl_loop_set_attr(hl_loop *loop, hl_loop_attr index, PyObject *value);

@@ -48,6 +48,20 @@ hl_ready_clear(hl_ready *ready)
     }
 }
 
+int
+hl_ready_copy(const hl_ready *ready, hl_ready *copy)
+{
+    for (size_t i = 0; i < ready->count; i++) {
+        if (hl_ready_reserve(copy) < 0) {
+            return -1;
+        }
+        const hl_ready_entry *entry = hl_ready_at(ready, i);
+        hl_ready_push(
+            copy, entry->run, Py_NewRef(entry->owner), Py_XNewRef(entry->argument));
+    }
+    return 0;
+}
+
 void
 hl_ready_fini(hl_ready *ready)
 {

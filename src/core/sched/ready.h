@@ -42,6 +42,10 @@ void hl_ready_clear(hl_ready *ready);
 /* Drop every entry and the storage. */
 void hl_ready_fini(hl_ready *ready);
 
+/* Append new references to all entries to *copy.  Runs no code.  Returns 0, or -1 with
+ * MemoryError. */
+int hl_ready_copy(const hl_ready *ready, hl_ready *copy);
+
 int hl_ready_traverse(const hl_ready *ready, visitproc visit, void *arg);
 
 /* Entry number index, counted from the next to run. */
