@@ -103,6 +103,18 @@ eager_step_on_foreign(hl_state *state, hl_task *task)
     return error;
 }
 
+/* The coroutine has ended.  In its step it may have shown the task to other threads. */
+static void
+eager_drop_coro(hl_task *task)
+{
+    PyObject *coro;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)task);
+    coro = task->coro;
+    task->coro = NULL;
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(coro);
+}
+
 int
 hl_task_start_eagerly(hl_state *state, hl_task *task)
 {
@@ -114,7 +126,9 @@ hl_task_start_eagerly(hl_state *state, hl_task *task)
                              : eager_step_on_foreign(state, task);
     if (error < 0 && task->state == HL_PENDING) {
         /* It never ran: there is nothing to warn of when it dies. */
+        Py_BEGIN_CRITICAL_SECTION((PyObject *)task);
         task->log_destroy_pending = 0;
+        Py_END_CRITICAL_SECTION();
         if (!HL_TASKS_IN_THREAD_STATE) {
             PyObject *exception = PyErr_GetRaisedException();
             PySet_Discard(state->eager_tasks, (PyObject *)task);
@@ -126,7 +140,7 @@ hl_task_start_eagerly(hl_state *state, hl_task *task)
         return -1;
     }
     if (task->state != HL_PENDING) {
-        Py_CLEAR(task->coro);
+        eager_drop_coro(task);
     }
     return error;
 }
