@@ -80,6 +80,19 @@ accepted_connect(hl_listener *listener, hl_transport *stream)
     return hl_transport_begin(stream, NULL);
 }
 
+/* The connection is nobody's: it closes without a warning.  A server that knows it already may
+ * have shown it to another thread. */
+static void
+accepted_disown(hl_transport *stream)
+{
+    PyObject *protocol;
+    Py_BEGIN_CRITICAL_SECTION((PyObject *)stream);
+    protocol = stream->protocol;
+    stream->protocol = NULL;
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(protocol);
+}
+
 /* hl_run of the turn after accept; argument is (listener, context). */
 static int
 run_accepted(hl_loop *loop, PyObject *owner, PyObject *argument)
@@ -95,7 +108,7 @@ run_accepted(hl_loop *loop, PyObject *owner, PyObject *argument)
         error = accepted_connect(listener, stream);
         if (error < 0) {
             error = accepted_failed(listener, stream);
-            Py_CLEAR(stream->protocol); /* nobody's: it closes without a warning */
+            accepted_disown(stream);
         }
         if (PyContext_Exit(context) < 0) {
             error = -1;

@@ -15,6 +15,7 @@
 #include "poll/socket.h"
 #include "py/error.h"
 #include "sched/cork.h"
+#include "sched/handle.h"
 
 #include <errno.h>
 
@@ -50,6 +51,10 @@ hl_stream_flush(hl_loop *loop, PyObject *self)
     if (stream->conn_lost > 0 || stream->is_lost) {
         hl_transport_sent(loop, corked, corked->size);
         return 0;
+    }
+    if (hl_transport_is_queued(stream)) {
+        return stream_queue_corked(stream,
+                                   corked); /* another thread's, without a GIL */
     }
     ssize_t sent = hl_socket_send_spans(hl_transport_descriptor(stream), corked);
     if (sent < 0 && sent != -EAGAIN) {
@@ -176,6 +181,19 @@ stream_refuse_type(PyObject *self, PyObject *data)
     return NULL;
 }
 
+/* What is held back for others leaves before what is written now; so does our own if another
+ * thread, without a GIL, has queued something since.  Runs user code. */
+static int
+stream_flush_before(hl_transport *stream)
+{
+    if (hl_cork_flush_others(stream->loop, (PyObject *)stream) < 0) {
+        return -1;
+    }
+    return hl_transport_is_queued(stream)
+               ? hl_cork_flush_own(stream->loop, (PyObject *)stream)
+               : 0;
+}
+
 static int
 stream_write_piece(hl_transport *stream, hl_outgoing *piece)
 {
@@ -185,7 +203,7 @@ stream_write_piece(hl_transport *stream, hl_outgoing *piece)
     if (stream->conn_lost > 0 || stream->is_lost) {
         return hl_transport_note_lost_write(stream);
     }
-    if (hl_cork_flush_others(stream->loop, (PyObject *)stream) < 0) {
+    if (stream_flush_before(stream) < 0) {
         return -1;
     }
     if (stream->conn_lost > 0 || stream->is_lost) {
@@ -315,7 +333,7 @@ stream_send_pieces(hl_transport *stream, PyObject *pieces)
 static int
 stream_write_pieces(hl_transport *stream, PyObject *pieces)
 {
-    if (hl_cork_flush_others(stream->loop, (PyObject *)stream) < 0) {
+    if (stream_flush_before(stream) < 0) {
         return -1;
     }
     if (stream->conn_lost > 0 || stream->is_lost) {
@@ -380,6 +398,23 @@ stream_shut(hl_transport *stream)
     return error < 0 ? hl_error_set(error) : 0;
 }
 
+/* hl_run of a write_eof() in another thread. */
+static int
+run_shut(hl_loop *loop, PyObject *owner, PyObject *unused)
+{
+    (void)unused;
+    hl_transport *stream = hl_transport_of(owner);
+    int error = 0;
+    Py_BEGIN_CRITICAL_SECTION(owner);
+    if (stream->conn_lost == 0 && !stream->is_lost && !hl_transport_is_queued(stream)) {
+        error = stream_shut(stream);
+    }
+    Py_END_CRITICAL_SECTION();
+    return error < 0 ? hl_handle_report_method(
+                           loop, owner, loop->state->str._write_ready, NULL)
+                     : 0;
+}
+
 static int
 write_eof_lock_held(hl_transport *stream)
 {
@@ -393,7 +428,10 @@ write_eof_lock_held(hl_transport *stream)
     if (hl_transport_is_queued(stream) || stream->is_closing) {
         return 0;
     }
-    return stream_shut(stream);
+    return hl_cork_is_foreign(stream->loop)
+               ? hl_loop_push(
+                     stream->loop, run_shut, Py_NewRef((PyObject *)stream), NULL)
+               : stream_shut(stream);
 }
 
 PyObject *

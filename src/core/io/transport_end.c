@@ -115,6 +115,35 @@ hl_transport_lose_soon(hl_transport *transport, PyObject *exc)
     return error;
 }
 
+/* close(), when nothing of the transport is held back any more. */
+static int
+transport_end_when_sent(hl_transport *transport)
+{
+    if (hl_transport_queued(transport) > 0) {
+        return 0; /* the rest follows when it is sent */
+    }
+    transport->conn_lost++;
+    return hl_transport_unwatch(transport, HL_POLL_WRITE) < 0
+               ? -1
+               : hl_transport_lose_soon(transport, NULL);
+}
+
+/* hl_run of a close() in another thread. */
+static int
+run_end_when_sent(hl_loop *loop, PyObject *owner, PyObject *unused)
+{
+    (void)loop;
+    (void)unused;
+    hl_transport *transport = hl_transport_of(owner);
+    int error = 0;
+    Py_BEGIN_CRITICAL_SECTION(owner);
+    if (transport->conn_lost == 0 && !transport->is_lost) {
+        error = transport_end_when_sent(transport);
+    }
+    Py_END_CRITICAL_SECTION();
+    return error;
+}
+
 int
 hl_transport_close(hl_transport *transport)
 {
@@ -131,13 +160,12 @@ hl_transport_close(hl_transport *transport)
     if (hl_transport_unwatch(transport, HL_POLL_READ) < 0) {
         return -1;
     }
-    if (hl_transport_queued(transport) > 0) {
-        return 0; /* the rest follows when it is sent */
-    }
-    transport->conn_lost++;
-    return hl_transport_unwatch(transport, HL_POLL_WRITE) < 0
-               ? -1
-               : hl_transport_lose_soon(transport, NULL);
+    return hl_cork_is_foreign(transport->loop)
+               ? hl_loop_push(transport->loop,
+                              run_end_when_sent,
+                              Py_NewRef((PyObject *)transport),
+                              NULL)
+               : transport_end_when_sent(transport);
 }
 
 int
