@@ -289,6 +289,150 @@ def test_threads_looking_at_futures_and_tasks(kind, running):
         churning.result(5)
 
 
+def test_tasks_cancelled_by_several_threads_while_they_run(kind, running):
+    """Each of them ends, cancelled; what they wait for is told once."""
+    needs_locks(kind)
+
+    async def turn():
+        while True:
+            await asyncio.sleep(0)
+
+    async def wait():
+        await kind.Future(loop=running)
+
+    async def start():
+        return [kind.Task((turn, wait)[n % 2](), loop=running) for n in range(min(ROUNDS, 400))]
+
+    tasks = asyncio.run_coroutine_threadsafe(start(), running).result(BOUND)
+
+    def cancel(number):
+        tasks[number].cancel("enough")
+        running.call_soon_threadsafe(int)
+
+    rounds = lockstep(len(tasks), *[cancel] * THREADS, seconds=2)
+
+    async def end():
+        for task in tasks[rounds:]:
+            task.cancel()
+        return await asyncio.wait(tasks, timeout=BOUND)
+
+    done, pending = asyncio.run_coroutine_threadsafe(end(), running).result(BOUND)
+    assert not pending and all(task.cancelled() for task in done)
+
+
+def test_an_exception_read_by_several_threads(kind):
+    """Its traceback is given to the first one, and each of them raises the exception."""
+    needs_locks(kind)
+    loop = kind.new_loop()
+    errors = [ZeroDivisionError() for _ in range(min(ROUNDS, 2000))]
+    futures = [failed(kind.Future(loop=loop), error) for error in errors]
+    before = references(errors)
+
+    def read(number):
+        with contextlib.suppress(ZeroDivisionError):
+            futures[number].result()
+            raise AssertionError
+        assert futures[number].exception() is errors[number]
+
+    rounds = lockstep(len(futures), *[read] * THREADS)
+    for number in range(len(errors)):
+        assert futures[number].exception() is errors[number]
+        errors[number].__traceback__ = None
+    assert rounds and references(errors) == before
+    loop.close()
+
+
+def failed(future, error):
+    future.set_exception(error)
+    return future
+
+
+def test_cancellations_read_by_several_threads(kind):
+    needs_locks(kind)
+    loop = kind.new_loop()
+    futures = [kind.Future(loop=loop) for _ in range(min(ROUNDS, 2000))]
+    for future in futures:
+        future.cancel("enough")
+
+    def read(number):
+        with pytest.raises(asyncio.CancelledError):
+            futures[number].result()
+        with pytest.raises(asyncio.CancelledError):
+            futures[number].exception()
+
+    lockstep(len(futures), *[read] * THREADS)
+    loop.close()
+
+
+def test_callbacks_of_a_task_exchanged_by_threads_while_it_runs(kind, running):
+    needs_locks(kind)
+    called, added = [], []
+
+    async def turn():
+        while not done:
+            await asyncio.sleep(0)
+
+    done = []
+    task = asyncio.run_coroutine_threadsafe(start_task(kind, turn, running), running).result(BOUND)
+
+    def exchange(place, number):
+        def callback(task):
+            called.append((place, number))
+
+        task.add_done_callback(callback)
+        if number % 2:
+            assert task.remove_done_callback(callback) == 1
+        else:
+            added.append((place, number))
+
+    lockstep(
+        min(ROUNDS, 1000),
+        *(lambda number, place=place: exchange(place, number) for place in range(THREADS)),
+    )
+    done.append(True)
+    end = time.monotonic() + BOUND
+    while len(called) < len(added):
+        assert time.monotonic() < end
+        running.call_soon_threadsafe(int)
+        time.sleep(0.001)
+    assert sorted(called) == sorted(added)
+
+
+async def start_task(kind, function, loop):
+    return kind.Task(function(), loop=loop)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12: eager tasks")
+def test_a_task_that_starts_eagerly_is_looked_at(kind, running):
+    """Its coroutine goes when it ends in its first step. Only ThreadSanitizer sees it go."""
+    needs_locks(kind)
+    seen = []
+    done = threading.Event()
+
+    async def step():
+        seen.append(asyncio.current_task())
+
+    async def start():
+        while not done.is_set():
+            kind.Task(step(), loop=running, eager_start=True)
+            await asyncio.sleep(0)
+            del seen[:-3]
+
+    def look():
+        for _ in range(300):
+            for task in seen[-2:]:
+                task.get_coro()
+                task.cancel()
+                task.get_context()
+
+    starting = asyncio.run_coroutine_threadsafe(start(), running)
+    try:
+        in_threads(look, look)
+    finally:
+        done.set()
+        starting.result(BOUND)
+
+
 def test_loops_in_several_threads_do_not_meet(kind):
     """Each thread has its own loop, running task and list of tasks."""
 

@@ -4,13 +4,14 @@ asyncio promises nothing about most of this, so only hotloop is tried: nothing m
 run twice. On interpreters without a GIL the threads really run at once. What is about a lock was
 seen to fail there, in a debug build, when that was taken out: at most runs, if each thread has a
 processor of its own. Where the docstrings say so, only ThreadSanitizer sees it
-(`.ci/run thread-sanitizer`). Transports are in test_transport_races.py, tasks in
-test_task_threads.py.
+(`.ci/run thread-sanitizer`). Transports are in test_transport_races.py, servers, TLS and child
+processes in test_server_races.py, tasks in test_task_threads.py.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import itertools
 import queue
 import socket
@@ -146,6 +147,39 @@ def test_handles_cancelled_while_they_run(loop):
 
     rounds = lockstep(ROUNDS, run, lambda number: handles[number].cancel())
     assert all(handle.cancelled() for handle in handles[:rounds])
+
+
+@pytest.mark.parametrize("name", ["_scheduled", "_when", "_context", "_args", "_callback"])
+def test_a_slot_of_a_handle_exchanged_by_several_threads(loop, name):
+    """Each value is let go once."""
+    handles = [loop.call_later(1000, int)]
+    handles[0].cancel()
+    values = [[Callback() for _ in range(10)] for _ in range(THREADS)]
+    before = references(itertools.chain(*values))
+
+    def exchange(own, number):
+        for value in own:
+            setattr(handles[0], name, value)
+        assert isinstance(getattr(handles[0], name), Callback)
+
+    lockstep(ROUNDS, *(lambda number, own=own: exchange(own, number) for own in values))
+    handles.clear()
+    assert references(itertools.chain(*values)) == before
+
+
+def test_the_context_of_a_handle_exchanged_while_it_is_called(loop):
+    """Each is let go once, and not before the callback has returned."""
+    handles = [loop.call_later(1000, int)]
+    contexts = [contextvars.copy_context() for _ in range(10)]
+    before = references(contexts)
+
+    def exchange(number):
+        for context in contexts:
+            handles[0]._context = context
+
+    lockstep(ROUNDS, exchange, lambda number: handles[0]._run())
+    handles.pop().cancel()
+    assert references(contexts) == before
 
 
 # -- the ready queue ----------------------------------------------------------------------------
@@ -519,6 +553,142 @@ def test_a_loop_closed_while_threads_schedule_and_watch(pair):
     for loop in loops[rounds:]:
         loop.close()
     assert {len(loop._watch_list()) for loop in loops} == {0}
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def left_waiting(callbacks):
+    """Return a loop that does not run, with calls in its ready queue and not in the inbox."""
+    new_loop = hotloop.new_event_loop()
+    new_loop.call_soon(interrupt)
+    for callback in callbacks:
+        new_loop.call_soon(callback)
+    with contextlib.suppress(KeyboardInterrupt):
+        new_loop.run_forever()
+    return new_loop
+
+
+def test_loops_closed_by_several_threads_drop_what_waits_once():
+    """It is in the ready queue, which belongs to the thread that runs the loop."""
+    callbacks = [[Callback() for _ in range(20)] for _ in range(min(ROUNDS, 1000))]
+    before = references(itertools.chain(*callbacks))
+    loops = [left_waiting(own) for own in callbacks]
+    rounds = lockstep(len(loops), *[lambda number: loops[number].close()] * THREADS)
+    for loop in loops[rounds:]:
+        loop.close()
+    assert references(itertools.chain(*callbacks)) == before
+
+
+def test_a_loop_closed_by_a_thread_while_another_one_starts_it():
+    """Either it runs and is not closed, or it is closed and does not run."""
+    callbacks = [Callback() for _ in range(50)]
+    before = references(callbacks)
+    loops = [left_waiting(callbacks) for _ in range(min(ROUNDS, 2000))]
+    refused = []
+    for loop in loops:
+        loop.call_soon(loop.stop)
+
+    def run(number):
+        try:
+            loops[number].run_forever()
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    def close(number):
+        for _ in range(number % 40):
+            pass
+        try:
+            loops[number].close()
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    lockstep(len(loops), run, close)
+    for loop in loops:
+        loop.close()
+    assert set(refused) <= {"Event loop is closed", "Cannot close a running event loop"}
+    assert references(callbacks) == before
+
+
+def test_the_ready_queue_seen_while_a_loop_is_started():
+    """Nobody runs the loop when the look begins, and somebody when it ends."""
+    loops = [left_waiting([Callback() for _ in range(100)]) for _ in range(min(ROUNDS, 500))]
+    for loop in loops:
+        loop.call_soon(loop.stop)
+
+    def look(number):
+        for handle in loops[number]._ready:
+            assert isinstance(handle, asyncio.Handle)
+
+    lockstep(len(loops), lambda number: loops[number].run_forever(), look, look)
+    for loop in loops:
+        loop.close()
+
+
+def test_what_a_running_loop_is_set_to_by_another_thread(running):
+    """Factory, handler and flags are looked at in every step. Only ThreadSanitizer sees it."""
+    done = []
+
+    async def child():
+        await asyncio.sleep(0)
+
+    async def work():
+        while not done:
+            await asyncio.gather(running.create_task(child()), child())
+            await running.getaddrinfo("127.0.0.1", 80)
+
+    def factory(loop, coroutine, **options):
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+    factories = [None, factory, getattr(asyncio, "eager_task_factory", None)]
+
+    def change(number):
+        running.set_task_factory(factories[number % 3])
+        running.set_debug(number % 5 == 0)
+        running.slow_callback_duration = 100 + number % 2
+        running.write_through = number % 4 == 0
+        running._executor_shutdown_called = False
+        assert running.get_task_factory() in factories
+        assert running.get_debug() in (True, False)
+
+    running.set_exception_handler(lambda loop, context: None)
+    working = asyncio.run_coroutine_threadsafe(work(), running)
+    lockstep(min(ROUNDS, 300), change)
+    running.set_task_factory(None)
+    running.set_debug(False)
+    done.append(True)
+    working.result(BOUND)
+
+
+def test_jobs_given_to_the_executor_by_several_threads(running):
+    """The loop counts those that are out; each answers once."""
+
+    async def give(number):
+        return await running.run_in_executor(None, int, number)
+
+    async def forget():
+        await running.shutdown_default_executor()
+        running._executor_shutdown_called = False
+
+    on_loop(running, running.set_default_executor, concurrent.futures.ThreadPoolExecutor(2))
+
+    def ask(place, number):
+        if number % 3:
+            answer = asyncio.run_coroutine_threadsafe(give(number), running).result(BOUND)
+        else:
+            answers = concurrent.futures.Future()
+            future = running.run_in_executor(None, int, number)
+            running.call_soon_threadsafe(
+                future.add_done_callback, lambda done: answers.set_result(done.result())
+            )
+            answer = answers.result(BOUND)
+        assert answer == number
+
+    lockstep(
+        min(ROUNDS, 2000), *(lambda number, place=place: ask(place, number) for place in range(2))
+    )
+    asyncio.run_coroutine_threadsafe(forget(), running).result(BOUND)
 
 
 # -- descriptors --------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ told twice. As in test_thread_races.py what is about a lock was seen to fail in 
 interpreter without a GIL when that was taken out, unless the docstring says that only
 ThreadSanitizer sees it.
 
-Not over TLS: the ssl module gives up the GIL for OpenSSL, where one thread then reads the memory
-that another one writes, since a MemoryBIO has no lock. asyncio's own transports crash in it too.
+No writing over TLS: the ssl module gives up the GIL for OpenSSL, where one thread then reads the
+memory that another one writes, since a MemoryBIO has no lock. asyncio's own transports crash in it
+too. The rest of TLS is in test_server_races.py.
 """
 
 import asyncio
@@ -240,6 +241,66 @@ def test_what_several_threads_write_is_queued_and_sent_once(running, kind, write
     )
     expected = sum(number % 5 + 1 for number in range(rounds))
     assert blocked.read_to_the_end() == dict.fromkeys(letters, expected)
+
+
+def received(sock):
+    """Return all that comes until the end of the stream."""
+    sock.settimeout(BOUND)
+    return b"".join(iter(lambda: sock.recv(1 << 20), b""))
+
+
+@pytest.mark.parametrize("end", ["close", "write_eof"])
+def test_what_was_written_before_another_thread_ends_the_stream_is_sent(running, end):
+    """The loop holds it back until its callback ends, which is after that."""
+    mine, theirs = nonblocking_pair()
+    lost = threading.Semaphore(0)
+    making = running.create_connection(lambda: Answering(lost), sock=mine)
+    transport, _ = asyncio.run_coroutine_threadsafe(making, running).result(BOUND)
+    written, ended = threading.Event(), threading.Event()
+
+    def write():
+        transport.write(b"the last ")
+        transport.write(b"words")
+        written.set()
+        assert ended.wait(BOUND)
+
+    running.call_soon_threadsafe(write)
+    assert written.wait(BOUND)
+    getattr(transport, end)()
+    assert transport.is_closing() is (end == "close")
+    ended.set()
+    on_loop(running, int)
+    assert received(theirs) == b"the last words"
+    on_loop(running, transport.abort)
+    assert lost.acquire(timeout=BOUND)
+    theirs.close()
+
+
+def test_the_order_of_what_the_loop_writes_when_another_thread_writes_in_between(running):
+    """The kernel does not take all of that, and it stays in one piece."""
+    mine, theirs = nonblocking_pair()
+    lost = threading.Semaphore(0)
+    making = running.create_connection(lambda: Answering(lost), sock=mine)
+    transport, _ = asyncio.run_coroutine_threadsafe(making, running).result(BOUND)
+    large = b"[" + b"-" * 3_000_000 + b"]"
+    first, second = threading.Event(), threading.Event()
+
+    def write():
+        transport.write(b"first")
+        first.set()
+        assert second.wait(BOUND)
+        transport.write(b"second")
+        transport.close()
+
+    running.call_soon_threadsafe(write)
+    assert first.wait(BOUND)
+    transport.write(large)
+    second.set()
+    data = received(theirs)
+    assert data.count(large) == 1
+    assert data.replace(large, b"") == b"firstsecond"
+    assert lost.acquire(timeout=BOUND)
+    theirs.close()
 
 
 # -- what is known of a transport ---------------------------------------------------------------
