@@ -320,33 +320,6 @@ def test_tasks_cancelled_by_several_threads_while_they_run(kind, running):
     assert not pending and all(task.cancelled() for task in done)
 
 
-def test_an_exception_read_by_several_threads(kind):
-    """Its traceback is given to the first one, and each of them raises the exception."""
-    needs_locks(kind)
-    loop = kind.new_loop()
-    errors = [ZeroDivisionError() for _ in range(min(ROUNDS, 2000))]
-    futures = [failed(kind.Future(loop=loop), error) for error in errors]
-    before = references(errors)
-
-    def read(number):
-        with contextlib.suppress(ZeroDivisionError):
-            futures[number].result()
-            raise AssertionError
-        assert futures[number].exception() is errors[number]
-
-    rounds = lockstep(len(futures), *[read] * THREADS)
-    for number in range(len(errors)):
-        assert futures[number].exception() is errors[number]
-        errors[number].__traceback__ = None
-    assert rounds and references(errors) == before
-    loop.close()
-
-
-def failed(future, error):
-    future.set_exception(error)
-    return future
-
-
 def test_cancellations_read_by_several_threads(kind):
     needs_locks(kind)
     loop = kind.new_loop()

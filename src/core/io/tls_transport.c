@@ -7,8 +7,6 @@
 #include "io/tls.h"
 #include "py/types.h"
 
-#include <structmember.h>
-
 /* Slots of asyncio's BaseTransport and _FlowControlMixin, which stay what they are. */
 enum { INHERITED_SLOTS = 5 };
 
@@ -17,7 +15,7 @@ typedef struct {
     PyObject *inherited[INHERITED_SLOTS]; /* owned */
     PyObject *ssl_protocol;               /* owned; NULL: none any more */
     hl_tls *tls;                          /* borrowed: ssl_protocol, if it is ours */
-    char is_closed;
+    char is_closed; /* atomic: close() and abort() of any thread set it */
 } hl_tls_transport;
 
 static inline hl_tls_transport *
@@ -205,6 +203,25 @@ set_ssl_protocol(PyObject *self, PyObject *value, void *closure)
     return 0;
 }
 
+static PyObject *
+get_closed(PyObject *self, void *closure)
+{
+    return PyBool_FromLong(
+        __atomic_load_n(&transport_of(self)->is_closed, __ATOMIC_RELAXED));
+}
+
+static int
+set_closed(PyObject *self, PyObject *value, void *closure)
+{
+    if (value != Py_True && value != Py_False) {
+        PyErr_SetString(PyExc_TypeError, "the value of this attribute must be a bool");
+        return -1;
+    }
+    __atomic_store_n(
+        &transport_of(self)->is_closed, (char)(value == Py_True), __ATOMIC_RELAXED);
+    return 0;
+}
+
 #define ASYNCIO_PROTOCOL                                                               \
     "https://docs.python.org/3/library/asyncio-protocol.html#asyncio."
 
@@ -224,12 +241,8 @@ static PyMethodDef transport_methods[] = {
 
 static PyGetSetDef transport_getset[] = {
     {"_ssl_protocol", get_ssl_protocol, set_ssl_protocol, NULL, NULL},
+    {"_closed", get_closed, set_closed, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef transport_members[] = {
-    {"_closed", T_BOOL, offsetof(hl_tls_transport, is_closed), 0, NULL},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot transport_slots[] = {
@@ -239,7 +252,6 @@ static PyType_Slot transport_slots[] = {
     {Py_tp_dealloc, transport_dealloc},
     {Py_tp_methods, transport_methods},
     {Py_tp_getset, transport_getset},
-    {Py_tp_members, transport_members},
     {0, NULL},
 };
 
