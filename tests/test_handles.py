@@ -655,6 +655,31 @@ def test_a_cancelled_timer_leaves_the_heap_at_once(loop):
         assert len(loop._scheduled) == left
 
 
+def timers_whose_loop_was_exchanged(loop, exchange):
+    """Cancel one of three timers after giving it another loop; return what then ran."""
+    other = type(loop)()
+    ran = []
+    try:
+        timers = [loop.call_later(0.001 * i, ran.append, i) for i in range(3)]
+        theirs = [other.call_later(0.001 * i, ran.append, 10 + i) for i in range(3)]
+        asyncio.Handle.__dict__["_loop"].__set__(timers[1], exchange(other))
+        try:
+            timers[1].cancel()
+        except AttributeError as error:
+            ran.append(str(error))
+        for runs in (loop, other):
+            runs.call_later(0.005, runs.stop)
+            runs.run_forever()
+        return ran, [timer.cancelled() for timer in timers + theirs]
+    finally:
+        other.close()
+
+
+@pytest.mark.parametrize("exchange", [lambda other: None, lambda other: other])
+def test_a_timer_that_was_given_another_loop_disturbs_neither(exchange):
+    assert_same_on_both(timers_whose_loop_was_exchanged, exchange)
+
+
 def test_a_timer_is_scheduled_until_it_ran(loop):
     seen = []
     handle = loop.call_later(0, lambda: seen.append(handle._scheduled))

@@ -58,11 +58,19 @@ typedef struct {
 void hl_heap_init(hl_heap *heap);
 void hl_heap_fini(hl_heap *heap);
 
+/* True if the node is in this heap.  Who removes it must not change the heap meanwhile. */
+static inline bool
+hl_heap_holds(const hl_heap *heap, const hl_heap_node *node)
+{
+    uint32_t slot = __atomic_load_n(&node->slot, __ATOMIC_RELAXED);
+    return slot < heap->capacity && heap->slots[slot].node == node;
+}
+
 /* Insert node, which must be outside, for a deadline in seconds (no nan).  Returns 0, or
  * HL_NO_MEMORY. */
 int hl_heap_insert(hl_heap *heap, hl_heap_node *node, double deadline);
 
-/* Remove node, which must be inside. */
+/* Remove node, which must be inside this heap. */
 void hl_heap_remove(hl_heap *heap, hl_heap_node *node);
 
 /* Take the earliest node.  The heap must not be empty. */

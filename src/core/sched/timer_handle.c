@@ -125,13 +125,14 @@ timer_dealloc(PyObject *self)
 
 /* -- cancelling ------------------------------------------------------------------------- */
 
-/* Take the timer, of which the caller holds a reference too, out of its loop's heap. */
+/* Take the timer, of which the caller holds a reference too, out of its loop's heap, if it is
+ * there: asyncio's own descriptor of the slot can give a handle another loop at any time. */
 static void
 timer_unschedule(hl_timer_handle *timer, hl_loop *loop)
 {
     bool was_inside = false;
     Py_BEGIN_CRITICAL_SECTION((PyObject *)loop);
-    if (hl_heap_is_inside(&timer->node)) {
+    if (hl_heap_holds(&loop->timers, &timer->node)) {
         hl_heap_remove(&loop->timers, &timer->node);
         was_inside = true;
     }
@@ -160,11 +161,6 @@ timer_cancel_lock_held(hl_timer_handle *timer)
 {
     if (hl_handle_is_cancelled(&timer->handle)) {
         return 0;
-    }
-    if (!HL_FREE_THREADED && hl_heap_is_inside(&timer->node)) {
-        /* Only our own loop schedules; it is alive because the handle holds it. */
-        timer_unschedule(timer, (hl_loop *)timer->handle.loop);
-        return hl_handle_cancel(&timer->handle);
     }
     hl_state *state = hl_state_of((PyObject *)timer);
     hl_loop *loop =
