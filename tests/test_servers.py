@@ -670,7 +670,7 @@ def test_a_consumer_that_does_not_read_stops_its_peer(loop, kind, tmp_path):
             process = await asyncio.create_subprocess_exec(
                 "yes", stdout=asyncio.subprocess.PIPE, limit=limit
             )
-            stack.push_async_callback(process.wait)
+            stack.push_async_callback(process.communicate)  # Reads on to the end of the pipe.
             stack.callback(process.kill)
             return process.stdout
         accepted = loop.create_future()
