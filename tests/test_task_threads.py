@@ -379,6 +379,8 @@ async def start_task(kind, function, loop):
 def test_a_task_that_starts_eagerly_is_looked_at(kind, running):
     """Its coroutine goes when it ends in its first step. Only ThreadSanitizer sees it go."""
     needs_locks(kind)
+    # On 3.12 asyncio's own task crashes when it is asked for the coroutine that it has dropped.
+    tells_its_coroutine = kind in (NATIVE, NATIVE_ON_ASYNCIO) or sys.version_info >= (3, 13)
     seen = []
     done = threading.Event()
 
@@ -394,7 +396,8 @@ def test_a_task_that_starts_eagerly_is_looked_at(kind, running):
     def look():
         for _ in range(300):
             for task in seen[-2:]:
-                task.get_coro()
+                if tells_its_coroutine:
+                    task.get_coro()
                 task.cancel()
                 task.get_context()
 
