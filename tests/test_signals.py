@@ -6,6 +6,8 @@ sends itself SIGINT from a thread and counts what came of it.
 """
 
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import socket
@@ -17,6 +19,8 @@ import threading
 import pytest
 from support import child
 from support.differential import assert_same_on_both, evaluated, outcome_of, run_briefly
+
+import hotloop
 
 
 @pytest.fixture(autouse=True)
@@ -492,6 +496,65 @@ SITUATIONS = {
         assert len(inner_interrupted) == TIMES, len(inner_interrupted)
     """,
 }
+
+
+def interrupted_at(instruction, run, *args):
+    """Call run(*args) with KeyboardInterrupt raised before that instruction of hotloop's wake-ups.
+
+    Return False if there are not so many.
+    """
+    left = instruction
+
+    def trace(frame, event, argument):
+        nonlocal left
+        if not frame.f_code.co_filename.endswith("hotloop/_wakeup.py"):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            run(*args)
+    finally:
+        sys.settrace(None)
+    return left <= 0
+
+
+def run_twice(instruction):
+    """Run a loop that is interrupted there, and once more; return whether it was interrupted."""
+    loop = hotloop.new_event_loop()
+    task = loop.create_task(asyncio.sleep(0.0001))
+    is_reached = interrupted_at(instruction, loop.run_until_complete, task)
+    loop.run_until_complete(asyncio.sleep(0.0001))
+    assert loop._ssock.fileno() in loop._selector.get_map()
+    loop.run_until_complete(task)
+    loop.close()
+    return is_reached
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_control_c_at_any_instruction_of_the_wake_up_loses_nothing(is_used):
+    """No socket, and not what somebody else had as the wake-up descriptor."""
+    near, far = socket.socketpair()
+    near.setblocking(False)
+    before = near.fileno() if is_used else -1
+    signal.set_wakeup_fd(before)
+    try:
+        instruction = 1
+        while run_twice(instruction):
+            assert signal.set_wakeup_fd(before) == before
+            instruction += 1
+        assert instruction > 50
+    finally:
+        signal.set_wakeup_fd(-1)
+        near.close()
+        far.close()
+    gc.collect()  # A socket that was lost warns.
 
 
 @pytest.mark.timeout(60)

@@ -547,7 +547,7 @@ class Loop(_core.Loop, _wakeup.SignalWakeUp):
 
         https://docs.python.org/3/library/asyncio-eventloop.html#asyncio.loop.add_signal_handler
         """
-        if self._ssock is None and not self.is_closed():
+        if not self._internal_watched and not self.is_closed():
             self._make_self_pipe()
         super().add_signal_handler(sig, callback, *args)
         self._has_signal_handlers = bool(self._signal_handlers)

@@ -2,15 +2,20 @@
 
 While a run may block on the main thread, the pair is the interpreter's wake-up descriptor; what
 somebody else had put there before gets the bytes as well, and its place back at the end of the run.
+
+A handler of a signal, Ctrl-C's above all, may raise between any two instructions here.  So what is
+made is kept by whoever makes it, what tells that a step was done is set after it, what tells that
+one is to be undone before it, and a step that was begun can be begun again.
 """
 
 from __future__ import annotations
 
+import _socket
 import asyncio
 import contextlib
+import functools
 import os
 import signal
-import socket
 import threading
 
 # Not imported at run time: the import of hotloop is measured in milliseconds.
@@ -31,23 +36,27 @@ class SignalWakeUp(asyncio.SelectorEventLoop):
     """What the core and asyncio call around the waits of a loop; for hotloop.Loop only."""
 
     if TYPE_CHECKING:  # Private names of asyncio's loops, and of the core's struct.
-        _ssock: socket.socket | None
-        _csock: socket.socket | None
+        _ssock: _socket.socket | None
+        _csock: _socket.socket | None
         _borrowed_wakeup: bool
         _foreign_wakeup_fd: int | None
         _has_signal_handlers: bool
         _internal_watched: bool
 
         _add_reader: Any
+        _keep_foreign_wakeup: Any
+        _keep_self_pipe: Any
         _remove_reader: Any
 
         def _read_from_self(self) -> None: ...
 
     def _make_self_pipe(self) -> None:
-        self._ssock, self._csock = ssock, csock = socket.socketpair()
-        ssock.setblocking(False)
-        csock.setblocking(False)
-        self._add_reader(ssock.fileno(), self._read_from_self)
+        if self._ssock is None:
+            self._keep_self_pipe(_socket.socketpair)
+        assert self._ssock is not None and self._csock is not None
+        self._ssock.setblocking(False)
+        self._csock.setblocking(False)
+        self._add_reader(self._ssock.fileno(), self._read_from_self)
         self._internal_watched = True
 
     def _close_self_pipe(self) -> None:
@@ -66,7 +75,7 @@ class SignalWakeUp(asyncio.SelectorEventLoop):
         return self._csock.fileno()
 
     def _process_self_data(self, data: bytes) -> None:
-        if self._foreign_wakeup_fd is not None:
+        if self._foreign_wakeup_fd is not None and self._foreign_wakeup_fd >= 0:
             # Full or closed: what the interpreter's own write ignores as well.
             with contextlib.suppress(OSError):
                 os.write(self._foreign_wakeup_fd, data)
@@ -76,18 +85,17 @@ class SignalWakeUp(asyncio.SelectorEventLoop):
         """Have signals wake this run; called once per run, before its first real wait."""
         if threading.current_thread() is not threading.main_thread():
             return
-        if self._ssock is None:
+        if not self._internal_watched:
             self._make_self_pipe()
         if self._has_signal_handlers:
             return
         wakeup_fd = self._wakeup_fd()
-        try:
-            previous = signal.set_wakeup_fd(wakeup_fd, warn_on_full_buffer=False)
-        except ValueError:
-            return  # the main thread of a subinterpreter gets no signals
-        if previous >= 0 and previous != wakeup_fd:
-            self._foreign_wakeup_fd = previous
         self._borrowed_wakeup = True
+        try:
+            install = functools.partial(signal.set_wakeup_fd, wakeup_fd, warn_on_full_buffer=False)
+            self._keep_foreign_wakeup(install, wakeup_fd)
+        except ValueError:
+            self._borrowed_wakeup = False  # the main thread of a subinterpreter gets no signals
 
     def _forget_wakeup(self) -> int:
         """Return the wake-up descriptor of somebody else's that ours has replaced, or -1."""
@@ -100,12 +108,12 @@ class SignalWakeUp(asyncio.SelectorEventLoop):
         """Give the wake-up descriptor back at the end of a run that used it."""
         if not self._borrowed_wakeup:
             return
-        foreign = self._forget_wakeup()
-        if self._has_signal_handlers:
-            return
-        installed = _put_back(foreign)
-        if installed != self._wakeup_fd():
-            _put_back(installed)  # somebody has set another during the run
+        if not self._has_signal_handlers:
+            foreign = self._foreign_wakeup_fd
+            installed = _put_back(-1 if foreign is None else foreign)
+            if installed != self._wakeup_fd():
+                _put_back(installed)  # somebody has set another during the run
+        self._forget_wakeup()
 
     def _forget_self_pipe(self) -> None:
         """In a forked child: drop the pair shared with the parent, by number only."""

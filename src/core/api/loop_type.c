@@ -158,7 +158,7 @@ is_hidden_from_collector(const hl_loop *loop, int i)
 {
     const PyObject *value = loop->attrs[i];
     return (i == HL_ATTR_SSOCK || i == HL_ATTR_CSOCK) && value != NULL &&
-           Py_IS_TYPE(value, loop->state->SocketType);
+           Py_IS_TYPE(value, loop->state->SocketType->tp_base); /* _socket.socket */
 }
 
 static int
@@ -293,6 +293,41 @@ loop_stop(PyObject *self, PyObject *unused)
 {
     __atomic_store_n(&((hl_loop *)self)->is_stopping, true, __ATOMIC_RELAXED);
     Py_RETURN_NONE;
+}
+
+/* make() makes the two sockets that signals wake the loop by.  Called and kept here, where no
+ * signal's handler can raise in between and lose them; so is the next one's answer. */
+static PyObject *
+loop_keep_self_pipe(PyObject *self, PyObject *make)
+{
+    PyObject *ssock, *csock;
+    PyObject *pair = PyObject_CallNoArgs(make);
+    if (pair == NULL || !PyArg_ParseTuple(pair, "OO", &ssock, &csock)) {
+        Py_XDECREF(pair);
+        return NULL;
+    }
+    hl_loop_set_attr((hl_loop *)self, HL_ATTR_SSOCK, ssock);
+    hl_loop_set_attr((hl_loop *)self, HL_ATTR_CSOCK, csock);
+    Py_DECREF(pair);
+    Py_RETURN_NONE;
+}
+
+/* install() makes own the interpreter's wake-up descriptor and returns what was that before: kept
+ * if it is another one. */
+static PyObject *
+loop_keep_foreign_wakeup(PyObject *self, PyObject *args)
+{
+    PyObject *install, *own;
+    if (!PyArg_ParseTuple(args, "OO", &install, &own)) {
+        return NULL;
+    }
+    PyObject *previous = PyObject_CallNoArgs(install);
+    int is_own = previous != NULL ? PyObject_RichCompareBool(previous, own, Py_EQ) : -1;
+    if (is_own == 0) {
+        hl_loop_set_attr((hl_loop *)self, HL_ATTR_FOREIGN_WAKEUP_FD, previous);
+    }
+    Py_XDECREF(previous);
+    return is_own < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* Who closes a loop owns it, too: what dies then is not told that it runs. */
@@ -536,6 +571,15 @@ static PyMethodDef loop_methods[] = {
      loop_drop_work_method,
      METH_NOARGS,
      "_drop_work($self, /)\n--\n\nMark the loop closed; forget what is scheduled and watched."},
+    {"_keep_self_pipe",
+     loop_keep_self_pipe,
+     METH_O,
+     "_keep_self_pipe($self, make, /)\n--\n\nCall make() and keep the two sockets that it returns."},
+    {"_keep_foreign_wakeup",
+     loop_keep_foreign_wakeup,
+     METH_VARARGS,
+     "_keep_foreign_wakeup($self, install, own, /)\n--\n\nCall install(); keep the descriptor that "
+     "it returns\nunless it is own."},
     {"_executor_job",
      loop_executor_job,
      METH_O,
