@@ -75,10 +75,11 @@ class SignalWakeUp(asyncio.SelectorEventLoop):
         return self._csock.fileno()
 
     def _process_self_data(self, data: bytes) -> None:
-        if self._foreign_wakeup_fd is not None and self._foreign_wakeup_fd >= 0:
+        foreign = self._wakeup_before()
+        if foreign >= 0:
             # Full or closed: what the interpreter's own write ignores as well.
             with contextlib.suppress(OSError):
-                os.write(self._foreign_wakeup_fd, data)
+                os.write(foreign, data)
         super()._process_self_data(data)  # type: ignore[misc]  # typeshed lists it nowhere
 
     def _prepare_to_block(self) -> None:
@@ -97,20 +98,21 @@ class SignalWakeUp(asyncio.SelectorEventLoop):
         except ValueError:
             self._borrowed_wakeup = False  # the main thread of a subinterpreter gets no signals
 
-    def _forget_wakeup(self) -> int:
+    def _wakeup_before(self) -> int:
         """Return the wake-up descriptor of somebody else's that ours has replaced, or -1."""
         foreign = self._foreign_wakeup_fd
+        return -1 if foreign is None else foreign
+
+    def _forget_wakeup(self) -> None:
         self._borrowed_wakeup = False
         self._foreign_wakeup_fd = None
-        return -1 if foreign is None else foreign
 
     def _after_block(self) -> None:
         """Give the wake-up descriptor back at the end of a run that used it."""
         if not self._borrowed_wakeup:
             return
         if not self._has_signal_handlers:
-            foreign = self._foreign_wakeup_fd
-            installed = _put_back(-1 if foreign is None else foreign)
+            installed = _put_back(self._wakeup_before())
             if installed != self._wakeup_fd():
                 _put_back(installed)  # somebody has set another during the run
         self._forget_wakeup()
@@ -120,10 +122,11 @@ class SignalWakeUp(asyncio.SelectorEventLoop):
         if self._ssock is None:
             return
         is_installed = self._borrowed_wakeup or self._has_signal_handlers
-        foreign = self._forget_wakeup()
+        wakeup_fd = self._wakeup_before()
+        self._forget_wakeup()
         self._close_self_pipe()
         if self._has_signal_handlers:
             self._make_self_pipe()
-            foreign = self._wakeup_fd()
+            wakeup_fd = self._wakeup_fd()
         if is_installed:
-            _put_back(foreign)
+            _put_back(wakeup_fd)

@@ -85,12 +85,7 @@ accepted_connect(hl_listener *listener, hl_transport *stream)
 static void
 accepted_disown(hl_transport *stream)
 {
-    PyObject *protocol;
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)stream);
-    protocol = stream->protocol;
-    stream->protocol = NULL;
-    Py_END_CRITICAL_SECTION();
-    Py_XDECREF(protocol);
+    hl_exchange_field((PyObject *)stream, &stream->protocol, NULL);
 }
 
 /* hl_run of the turn after accept; argument is (listener, context). */

@@ -63,3 +63,14 @@ hl_get_object(PyObject *self, void *closure)
     Py_END_CRITICAL_SECTION();
     return value;
 }
+
+void
+hl_exchange_field(PyObject *self, PyObject **field, PyObject *value)
+{
+    PyObject *old;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    old = *field;
+    *field = Py_XNewRef(value);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(old);
+}

@@ -25,6 +25,10 @@ PyCFunction hl_method_function(PyTypeObject *type, const char *name, int flags);
  * object's critical section. */
 PyObject *hl_get_object(PyObject *self, void *closure);
 
+/* Put value (borrowed, or NULL) into an owned field of self, in its critical section; what was
+ * there is dropped after it. */
+void hl_exchange_field(PyObject *self, PyObject **field, PyObject *value);
+
 /* PyObject_ClearWeakRefs for a dying object whose type has weak references: no call if there
  * are none, which is the rule. */
 static inline void

@@ -140,13 +140,7 @@ int
 hl_handle_set_slot(PyObject *self, PyObject *value, void *closure)
 {
     const hl_handle_slot *slot = closure;
-    PyObject **field = (PyObject **)((char *)self + slot->offset);
-    PyObject *old;
-    Py_BEGIN_CRITICAL_SECTION(self);
-    old = *field;
-    *field = Py_XNewRef(value);
-    Py_END_CRITICAL_SECTION();
-    Py_XDECREF(old);
+    hl_exchange_field(self, (PyObject **)((char *)self + slot->offset), value);
     return 0;
 }
 

@@ -4,6 +4,7 @@
  * the step does.  A task that ends in this step never was scheduled. */
 #include "task/eager.h"
 
+#include "py/types.h"
 #include "sched/current.h"
 #include "task/registry.h"
 #include "task/step.h"
@@ -107,12 +108,7 @@ eager_step_on_foreign(hl_state *state, hl_task *task)
 static void
 eager_drop_coro(hl_task *task)
 {
-    PyObject *coro;
-    Py_BEGIN_CRITICAL_SECTION((PyObject *)task);
-    coro = task->coro;
-    task->coro = NULL;
-    Py_END_CRITICAL_SECTION();
-    Py_XDECREF(coro);
+    hl_exchange_field((PyObject *)task, &task->coro, NULL);
 }
 
 int
