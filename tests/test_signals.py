@@ -501,18 +501,18 @@ SITUATIONS = {
 def interrupted_at(instruction, run, *args):
     """Call run(*args) with KeyboardInterrupt raised before that instruction of hotloop's wake-ups.
 
-    Return False if there are not so many.
+    Return how many of them there were until then or the end.
     """
-    left = instruction
+    count = 0
 
     def trace(frame, event, argument):
-        nonlocal left
+        nonlocal count
         if not frame.f_code.co_filename.endswith("hotloop/_wakeup.py"):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode":
-            left -= 1
-            if left == 0:
+            count += 1
+            if count == instruction:
                 raise KeyboardInterrupt
         return trace
 
@@ -522,19 +522,21 @@ def interrupted_at(instruction, run, *args):
             run(*args)
     finally:
         sys.settrace(None)
-    return left <= 0
+    return count
 
 
 def run_twice(instruction):
-    """Run a loop that is interrupted there, and once more; return whether it was interrupted."""
+    """Run a loop that is interrupted there, and once more; return the number of instructions."""
     loop = hotloop.new_event_loop()
-    task = loop.create_task(asyncio.sleep(0.0001))
-    is_reached = interrupted_at(instruction, loop.run_until_complete, task)
-    loop.run_until_complete(asyncio.sleep(0.0001))
+    task = loop.create_task(asyncio.sleep(0.002))
+    count = interrupted_at(instruction, loop.run_until_complete, task)
+    loop.run_until_complete(asyncio.sleep(0.001))
+    while not loop._internal_watched:  # A sleep that is over before the first wait needs none.
+        loop.run_until_complete(asyncio.sleep(0.001))
     assert loop._ssock.fileno() in loop._selector.get_map()
     loop.run_until_complete(task)
     loop.close()
-    return is_reached
+    return count
 
 
 @pytest.mark.parametrize("is_used", [False, True])
@@ -545,12 +547,12 @@ def test_control_c_at_any_instruction_of_the_wake_up_loses_nothing(is_used):
     before = near.fileno() if is_used else -1
     signal.set_wakeup_fd(before)
     try:
-        run_twice(sys.maxsize)  # Python 3.12 traces instructions from the second call on.
-        instruction = 1
-        while run_twice(instruction):
+        # Python 3.12 traces instructions from the second call on.
+        count = max(run_twice(sys.maxsize) for _ in range(5))
+        assert count > 50
+        for instruction in range(1, count + 1):
+            run_twice(instruction)
             assert signal.set_wakeup_fd(before) == before
-            instruction += 1
-        assert instruction > 50
     finally:
         signal.set_wakeup_fd(-1)
         near.close()
