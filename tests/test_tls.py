@@ -370,6 +370,28 @@ def test_a_limit_of_zero_pauses_at_each_write(loop, contexts):
     assert loop.run_until_complete(main())[:3] == ["made", "pause", "resume"]
 
 
+def test_what_cannot_be_encrypted_any_more_is_counted(loop, contexts):
+    """The program has ended TLS itself; what it writes then ends the connection."""
+
+    async def main():
+        server = Recorder("server")
+        async with peer_of(loop, server, *contexts):
+            transport = server.transport
+            with contextlib.suppress(ssl.SSLWantReadError):
+                transport.get_extra_info("ssl_object").unwrap()
+            sizes = [transport.get_write_buffer_size()]
+            transport.writelines([b"a" * 70, bytearray(30)])
+            sizes.append(transport.get_write_buffer_size() - sizes[0])
+            transport.write(b"more")
+            sizes.append(transport.get_write_buffer_size() - sizes[0])
+            lost = await server.lost
+            sizes.append(transport.get_write_buffer_size())
+            return sizes[1:], type(lost), lost.reason
+
+    answer = loop.run_until_complete(main())
+    assert answer == ([100, 104, 104], ssl.SSLError, "PROTOCOL_IS_SHUTDOWN")
+
+
 def test_paused_reading_delivers_nothing_until_it_is_resumed(loop, contexts):
     async def main():
         server = Recorder("server")
@@ -387,6 +409,50 @@ def test_paused_reading_delivers_nothing_until_it_is_resumed(loop, contexts):
             await until(lambda: len(server.received) == len(CONTENT))
             await sending
             assert server.received == CONTENT
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("begun", [0, 3, 40])
+def test_incomplete_records_count_from_the_pause_on(loop, contexts, begun):
+    async def main():
+        server = Recorder("server")
+        async with peer_of(loop, server, *contexts) as peer:
+            transport = server.transport
+            record = peer.seal(b"x" * 100)
+            await peer.send(record[:begun])
+            await settle(20)
+            sizes = [transport.get_read_buffer_size()]
+            transport.pause_reading()
+            sizes.append(transport.get_read_buffer_size())
+            await peer.send(record[begun : begun + 20])
+            await until(lambda: transport.get_read_buffer_size() == 20)
+            await peer.send(record[begun + 20 :])
+            await until(lambda: transport.get_read_buffer_size() == len(record) - begun)
+            transport.resume_reading()
+            await until(lambda: server.received)
+            sizes.append(transport.get_read_buffer_size())
+            assert server.received == b"x" * 100
+            return sizes
+
+    assert loop.run_until_complete(main()) == [0, 0, 0]
+
+
+def test_an_incomplete_record_alone_can_stop_the_transport(loop, contexts):
+    async def main():
+        server = Recorder("server")
+        async with peer_of(loop, server, *contexts) as peer:
+            transport = server.transport
+            transport.set_read_buffer_limits(high=10, low=5)
+            transport.pause_reading()
+            record = peer.seal(b"x" * 1000)
+            await peer.send(record[:50])
+            await until(lambda: transport.get_read_buffer_size() == 50)
+            await peer.send(record[50:])
+            await asyncio.sleep(0.05)
+            assert transport.get_read_buffer_size() == 50
+            transport.resume_reading()
+            await until(lambda: len(server.received) == 1000)
 
     loop.run_until_complete(main())
 

@@ -27,6 +27,8 @@ class _SSLProtocolTransport(_core._SSLProtocolTransport, sslproto._SSLProtocolTr
 class SSLProtocol(_core._SSLProtocol, sslproto.SSLProtocol):
     """TLS between a transport and the program's protocol."""
 
+    _begun = 0  # bytes of an incomplete record that were there when reading was paused
+
     @property
     def max_size(self) -> int:  # type: ignore[override]
         """The size of a buffer for ciphertext, of which most connections never need one.
@@ -58,10 +60,18 @@ class SSLProtocol(_core._SSLProtocol, sslproto.SSLProtocol):
         if not self._try_read():
             super()._do_read()  # type: ignore[misc]
 
+    def _pause_reading(self) -> None:
+        if not self._app_reading_paused:
+            # An incomplete record that OpenSSL has taken by now on asyncio.
+            self._begun = 0 if self._has_unread else self._incoming.pending
+        super()._pause_reading()  # type: ignore[misc]
+
     def _get_read_buffer_size(self) -> int:
+        pending: int = self._incoming.pending
+        if self._app_reading_paused:
+            return pending - self._begun
         # What is incomplete is in the BIO, too; on asyncio OpenSSL has taken it by now.
-        size: int = self._incoming.pending if self._has_unread else 0
-        return size
+        return pending if self._has_unread else 0
 
 
 class _NamesOfBaseEvents(dict[str, "Any"]):

@@ -301,7 +301,8 @@ tls_read_app(hl_tls *tls)
 static int
 tls_read_unguarded(hl_tls *tls)
 {
-    if (!hl_tls_flag(tls, _app_reading_paused)) {
+    bool is_paused = hl_tls_flag(tls, _app_reading_paused);
+    if (!is_paused) {
         if (tls_read_app(tls) < 0) {
             return -1;
         }
@@ -310,7 +311,7 @@ tls_read_unguarded(hl_tls *tls)
             return -1;
         }
     }
-    if (!hl_tls_flag(tls, _ssl_reading_paused) && !has_unread(tls) &&
+    if (!is_paused && !hl_tls_flag(tls, _ssl_reading_paused) && !has_unread(tls) &&
         hl_tls_is_positive(tls->py._incoming_high_water)) {
         return 0; /* nothing waits in front of the program */
     }

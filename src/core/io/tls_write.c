@@ -112,11 +112,34 @@ tls_keep(hl_tls *tls, const char *data, Py_ssize_t length)
     return result != NULL ? 0 : -1;
 }
 
-/* Encrypt a whole object, or as much of it as goes now. */
+/* What was not encrypted stays in the backlog, as on asyncio, where all of it is there from
+ * the beginning: the bytes of count objects but the first `done`.  An exception that is raised
+ * stays raised. */
+static void
+tls_keep_refused(hl_tls *tls, PyObject *const *pieces, Py_ssize_t count,
+                 Py_ssize_t done)
+{
+    PyObject *exception = PyErr_GetRaisedException();
+    for (Py_ssize_t i = 0; i < count; i++, done = 0) {
+        Py_buffer view;
+        int error = PyObject_GetBuffer(pieces[i], &view, PyBUF_SIMPLE);
+        if (error == 0) {
+            error = tls_keep(tls, (char *)view.buf + done, view.len - done);
+            PyBuffer_Release(&view);
+        }
+        if (error < 0) {
+            PyErr_Clear(); /* BufferError or MemoryError; the connection ends by the first */
+        }
+    }
+    PyErr_SetRaisedException(exception);
+}
+
+/* Encrypt a whole object, or as much of it as goes now; *total is how much that was. */
 static int
-tls_put(hl_tls *tls, PyObject *object)
+tls_put(hl_tls *tls, PyObject *object, Py_ssize_t *total)
 {
     Py_buffer view;
+    *total = 0;
     if (hl_tls_has_backlog(tls)) {
         if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) < 0) {
             return -1;
@@ -133,15 +156,15 @@ tls_put(hl_tls *tls, PyObject *object)
     if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    Py_ssize_t total = done > 0 ? done : 0;
-    while (done > 0 && total < view.len) {
-        done =
-            tls_encrypt_rest(tls, (char *)view.buf + total, (size_t)(view.len - total));
-        total += done > 0 ? done : 0;
+    *total = done > 0 ? done : 0;
+    while (done > 0 && *total < view.len) {
+        done = tls_encrypt_rest(
+            tls, (char *)view.buf + *total, (size_t)(view.len - *total));
+        *total += done > 0 ? done : 0;
     }
     int error = done == HL_TLS_FAILED ? -1 : 0;
-    if (error == 0 && total < view.len) {
-        error = tls_keep(tls, (char *)view.buf + total, view.len - total);
+    if (error == 0 && *total < view.len) {
+        error = tls_keep(tls, (char *)view.buf + *total, view.len - *total);
     }
     PyBuffer_Release(&view);
     return error;
@@ -151,8 +174,12 @@ int
 hl_tls_write(hl_tls *tls, PyObject *const *pieces, Py_ssize_t count)
 {
     int error = 0;
+    Py_ssize_t done;
     for (Py_ssize_t i = 0; error == 0 && i < count; i++) {
-        error = tls_put(tls, pieces[i]);
+        error = tls_put(tls, pieces[i], &done);
+        if (error < 0) {
+            tls_keep_refused(tls, pieces + i, count - i, done);
+        }
     }
     if (error == 0) {
         error = hl_tls_process_outgoing(tls);
