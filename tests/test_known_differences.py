@@ -729,6 +729,42 @@ def test_tracebacks_have_no_lines_of_the_loop():
 
 
 @known_difference("What objects look like")
+def test_private_steps_of_the_loop_are_not_asked():
+    """Private methods by which asyncio's loop calls itself, such as `_call_soon()`,
+    `_check_closed()`, `_process_events()` and `_add_callback()`, are there, but hotloop's loop does
+    not go through them: replacing them changes nothing. The ones that packages are known to
+    replace are called: `_run_once()`, `_write_to_self()`, `_add_reader()` and the like."""
+
+    def scenario(loop):
+        called = set()
+
+        def watched(name):
+            original = getattr(loop, name)
+
+            def method(*args, **kwargs):
+                called.add(name)
+                return original(*args, **kwargs)
+
+            return method
+
+        steps = ["_call_soon", "_check_closed", "_process_events", "_add_callback"]
+        for name in [*steps, "_run_once", "_write_to_self", "_add_reader"]:
+            setattr(loop, name, watched(name))
+        near, far = socket.socketpair()
+        with near, far:
+            far.send(b"x")
+            loop.add_reader(near, loop.stop)
+            loop.call_soon_threadsafe(int)
+            loop.run_forever()
+            loop.remove_reader(near)
+        return called
+
+    theirs, ours = on_each(scenario)
+    assert ours == {"_run_once", "_write_to_self", "_add_reader"}
+    assert theirs - ours == {"_call_soon", "_check_closed", "_process_events", "_add_callback"}
+
+
+@known_difference("What objects look like")
 def test_replacing_get_extra_info_of_the_base_class_changes_nothing():
     """`get_extra_info` is a method of hotloop's own transports. A test that replaces
     `asyncio.Transport.get_extra_info`, to give a connection another address, changes asyncio's
