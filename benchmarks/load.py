@@ -21,6 +21,7 @@ import tempfile
 import time
 
 from benchmarks import compiled, loops
+from benchmarks.registry import NotApplicable
 from benchmarks.runner import ROOT
 
 SHORTEST = 0.1  # seconds of a window: less may pass on a busy machine before the server runs
@@ -30,7 +31,7 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BODY = b"Hello, world!"  # of an answer
 
 # Servers of servers.py that exist in C: the kind there and whether it needs a path.
-IN_C = {"proto": "echo", "unix": "echo", "udp": "datagram", "http": "http"}
+IN_C = {"proto": "echo", "unix": "echo", "udp": "datagram", "http": "http", "sock": "turns"}
 
 
 class LoadFailed(Exception):
@@ -65,6 +66,8 @@ def make_certificate(folder):
 def _server_command(name, kind, folder):
     cpu = str(choose_cpus()[0])
     if name in loops.SERVERS:
+        if kind == "sock" and name == "C-libuv":
+            raise NotApplicable("libuv has no calls for sockets of the program's own")
         path = str(folder / "socket") if kind == "unix" else "inet"
         return [str(compiled.build(loops.SERVERS[name])), IN_C[kind], path, cpu]
     module = [sys.executable, "-m", "benchmarks.servers"]

@@ -96,7 +96,6 @@ server_row(
     f"One message of 1 KiB echoed by sock_recv() and sock_sendall() on {TEN}.",
     "sock",
     *_connections(10, KIB),
-    kinds=(LOOP,),
 )
 server_row(
     "unix_proto_1KiB_x10",

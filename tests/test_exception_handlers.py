@@ -175,6 +175,7 @@ def test_reports_hold_what_asyncios_hold(place, error, debug):
 def test_the_default_handler_logs_what_asyncios_logs(place, debug, caplog):
     def scenario(loop):
         loop.set_debug(debug)
+        loop.slow_callback_duration = 60  # a warning of it would stand between the errors
         refused = meet(loop, place, ValueError("logged"))
         lines = [log_lines(r.getMessage()) for r in caplog.records if r.levelname == "ERROR"]
         formatted = [bool(record.exc_info) for record in caplog.records]

@@ -2,6 +2,8 @@
  *
  * Level-triggered, one recv and one send per event.  What send does not take is kept, and nothing
  * more is read from that connection until it is gone.  Datagrams go through recvmmsg/sendmmsg.
+ * The kind `turns` makes the calls of a program that awaits sock_recv() and sock_sendall() by
+ * turns: each begins with the system call, and only what is awaited is watched, once.
  */
 #include "server.h"
 
@@ -129,6 +131,27 @@ on_readable(connection *self)
     }
 }
 
+/* Answer until nothing is there, and then wait for more. */
+static void
+take_turns(connection *self)
+{
+    ssize_t length;
+    while ((length = recv(self->fd, received, sizeof(received), 0)) > 0) {
+        if (connection_send(self, received, (size_t)length) < 0) {
+            connection_close(self);
+            return;
+        }
+        if (self->pending != NULL) {
+            return;
+        }
+    }
+    if (length == 0 || errno != EAGAIN) {
+        connection_close(self);
+        return;
+    }
+    watch(self, EPOLL_CTL_MOD, EPOLLIN | EPOLLONESHOT);
+}
+
 static void
 serve_streams(void)
 {
@@ -146,6 +169,9 @@ serve_streams(void)
             }
             else if (self->pending != NULL) {
                 on_writable(self);
+            }
+            else if (setup.kind == SERVE_TURNS) {
+                take_turns(self);
             }
             else {
                 on_readable(self);

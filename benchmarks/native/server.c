@@ -60,6 +60,9 @@ server_set_up(int argc, char **argv)
     if (strcmp(argv[1], "http") == 0) {
         setup.kind = SERVE_HTTP;
     }
+    else if (strcmp(argv[1], "turns") == 0) {
+        setup.kind = SERVE_TURNS;
+    }
     else if (strcmp(argv[1], "datagram") == 0) {
         setup.kind = SERVE_DATAGRAM;
     }

@@ -1,8 +1,8 @@
 /* What the two servers in C share: the listening socket, what to answer, how to say "ready".
  *
- * The command line is KIND ADDRESS [CPU]: KIND is echo, http or datagram; ADDRESS is a path for a
- * unix socket, or anything without a slash for a free port of 127.0.0.1.  The first line of the
- * output is the address, as JSON.
+ * The command line is KIND ADDRESS [CPU]: KIND is echo, turns, http or datagram; ADDRESS is a path
+ * for a unix socket, or anything without a slash for a free port of 127.0.0.1.  The first line of
+ * the output is the address, as JSON.
  */
 #ifndef SERVER_H
 #define SERVER_H
@@ -13,7 +13,7 @@
 enum { SERVER_BUFFER = 256 * 1024 };
 
 typedef struct {
-    enum { SERVE_ECHO, SERVE_HTTP, SERVE_DATAGRAM } kind;
+    enum { SERVE_ECHO, SERVE_TURNS, SERVE_HTTP, SERVE_DATAGRAM } kind;
     int fd; /* bound; listening unless it is for datagrams */
     bool is_local;
 } server_setup;
