@@ -300,9 +300,15 @@ def test_tasks_cancelled_by_several_threads_while_they_run(kind, running):
     async def wait():
         await kind.Future(loop=running)
 
+    async def pause():
+        while True:
+            time.sleep(0.0005)  # asyncio's loop keeps the GIL from others while tasks spin
+            await asyncio.sleep(0)
+
     async def start():
         return [kind.Task((turn, wait)[n % 2](), loop=running) for n in range(min(ROUNDS, 400))]
 
+    pausing = asyncio.run_coroutine_threadsafe(pause(), running)
     tasks = asyncio.run_coroutine_threadsafe(start(), running).result(BOUND)
 
     def cancel(number):
@@ -317,6 +323,7 @@ def test_tasks_cancelled_by_several_threads_while_they_run(kind, running):
         return await asyncio.wait(tasks, timeout=BOUND)
 
     done, pending = asyncio.run_coroutine_threadsafe(end(), running).result(BOUND)
+    pausing.cancel()
     assert not pending and all(task.cancelled() for task in done)
 
 
