@@ -122,7 +122,7 @@ async def peer_of(loop, protocol, server_context, client_context, **options):
     finally:
         sock.close()
         server.close()
-        if protocol.transport is not None:
+        if protocol.transport is not None and not protocol.lost.done():
             protocol.transport.abort()
             await protocol.lost
         await asyncio.sleep(0)

@@ -217,8 +217,15 @@ timer_get_when(PyObject *self, void *closure)
 static int
 timer_set_when(PyObject *self, PyObject *value, void *closure)
 {
-    ((hl_timer_handle *)self)->seconds = NAN;
-    return hl_handle_set_slot(self, value, closure);
+    hl_timer_handle *timer = (hl_timer_handle *)self;
+    PyObject *previous;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    previous = timer->when;
+    timer->when = Py_XNewRef(value);
+    timer->seconds = NAN; /* of which nobody may make an object any more */
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(previous);
+    return 0;
 }
 
 static PyObject *
