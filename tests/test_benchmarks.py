@@ -135,7 +135,11 @@ class TestRows:
     @pytest.mark.parametrize("server", loops.SERVERS)
     @pytest.mark.parametrize("row_name", ECHO_ROWS)
     def test_echo_row_runs_on_the_servers_in_c(self, row_name, server):
-        check_row(row_name, server)
+        if (row_name, server) == ("tcp_sock_1KiB_x10", "C-libuv"):
+            with pytest.raises(registry.NotApplicable, match="libuv has no calls"):
+                worker.measure_by_name(server, row_name, 0)
+        else:
+            check_row(row_name, server)
 
     @pytest.mark.timeout(60)
     @pytest.mark.parametrize("row_name", ["mem_task_sleeping", "mem_task_on_future"])
