@@ -754,6 +754,7 @@ def test_private_steps_of_the_loop_are_not_asked():
         with near, far:
             far.send(b"x")
             loop.add_reader(near, loop.stop)
+            loop.call_soon(int)
             loop.call_soon_threadsafe(int)
             loop.run_forever()
             loop.remove_reader(near)
