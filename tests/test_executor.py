@@ -233,10 +233,13 @@ def test_shutdown_takes_the_arguments_asyncios_takes(timeout):
                 warnings.simplefilter("ignore", RuntimeWarning)
                 await loop.shutdown_default_executor(*timeout)
 
+        before = set(threading.enumerate())
         try:
             return outcome_of(loop.run_until_complete, main())
         finally:
             finish(loop)
+            for thread in set(threading.enumerate()) - before:
+                thread.join(10)  # asyncio leaves it to itself where the timeout is refused
 
     assert_same_on_both(scenario)
 
