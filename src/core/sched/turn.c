@@ -112,7 +112,7 @@ turn_timeout(hl_loop *loop, int64_t *timeout_ns)
  * take it: shorter releases come and go before it can, and each restarts the 5 ms after which
  * it may insist.  So a release is either long enough or left out. */
 static const int64_t GIL_WINDOW_NS = 20 * INT64_C(1000);
-static const int64_t GIL_PERIOD_NS = 100 * INT64_C(1000);
+static const int64_t GIL_PERIOD_NS = 60 * INT64_C(1000);
 
 /* How long after a call from another thread the loop keeps handing over the GIL. */
 static const int64_t FOREIGN_GRACE_NS = 100 * INT64_C(1000000);
