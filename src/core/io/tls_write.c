@@ -112,6 +112,19 @@ tls_keep(hl_tls *tls, const char *data, Py_ssize_t length)
     return result != NULL ? 0 : -1;
 }
 
+/* The same of the bytes of an object, but the first `done`. */
+static int
+tls_keep_object(hl_tls *tls, PyObject *object, Py_ssize_t done)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    int error = tls_keep(tls, (char *)view.buf + done, view.len - done);
+    PyBuffer_Release(&view);
+    return error;
+}
+
 /* What was not encrypted stays in the backlog, as on asyncio, where all of it is there from
  * the beginning: the bytes of count objects but the first `done`.  An exception that is raised
  * stays raised. */
@@ -121,13 +134,7 @@ tls_keep_refused(hl_tls *tls, PyObject *const *pieces, Py_ssize_t count,
 {
     PyObject *exception = PyErr_GetRaisedException();
     for (Py_ssize_t i = 0; i < count; i++, done = 0) {
-        Py_buffer view;
-        int error = PyObject_GetBuffer(pieces[i], &view, PyBUF_SIMPLE);
-        if (error == 0) {
-            error = tls_keep(tls, (char *)view.buf + done, view.len - done);
-            PyBuffer_Release(&view);
-        }
-        if (error < 0) {
+        if (tls_keep_object(tls, pieces[i], done) < 0) {
             PyErr_Clear(); /* BufferError or MemoryError; the connection ends by the first */
         }
     }
@@ -141,12 +148,7 @@ tls_put(hl_tls *tls, PyObject *object, Py_ssize_t *total)
     Py_buffer view;
     *total = 0;
     if (hl_tls_has_backlog(tls)) {
-        if (PyObject_GetBuffer(object, &view, PyBUF_SIMPLE) < 0) {
-            return -1;
-        }
-        int error = tls_keep(tls, view.buf, view.len);
-        PyBuffer_Release(&view);
-        return error;
+        return tls_keep_object(tls, object, 0);
     }
     Py_ssize_t done = hl_tls_encrypt(tls, object);
     if (done == HL_TLS_FAILED ||
