@@ -30,7 +30,7 @@ EXCHANGE_LIMIT = 300  # seconds for a number of messages, under callgrind too
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 BODY = b"Hello, world!"  # of an answer
 
-# Servers of servers.py that exist in C: the kind there and whether it needs a path.
+# Servers of servers.py that exist in C, and the kind there.
 IN_C = {"proto": "echo", "unix": "echo", "udp": "datagram", "http": "http", "sock": "turns"}
 
 

@@ -139,7 +139,7 @@ PyObject *hl_transport_get_buffer(PyObject *self, void *closure);
          "_call_connection_lost($self, exc, /)\n--\n\n"                                   \
          "Tell the protocol, and give the descriptor up."}
 
-/* The methods of transports that receive; on others asyncio's own raise NotImplementedError. */
+/* The methods of transports that receive.  A pipe for writing inherits asyncio's, which refuse. */
 #define HL_TRANSPORT_READING_METHODS                                                   \
     HL_TRANSPORT_METHOD("is_reading",                                                  \
                         hl_transport_is_reading_method,                                \
